@@ -1,0 +1,1 @@
+"""Ground floor: errors, settings, records, logs, seeds, files. Imports nothing of ours and no torch."""

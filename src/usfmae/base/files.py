@@ -1,0 +1,197 @@
+"""The only writer: a file or folder appears whole or not at all.
+
+Everything is written to a temporary neighbour, flushed to the disk and renamed, so a kill at
+any moment leaves either the old content or the new, never half.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from usfmae.base.errors import FolderError
+
+PARTIAL = ".partial-"
+"""Prefix of temporary names; whatever starts with it may be deleted at any time."""
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that becomes `path` when the block ends without an error.
+
+    Raises:
+        FolderError: the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with new_file(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text to `path`, whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write readable JSON (two spaces, keys in the order given, no NaN) to `path`."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_by(path: Path, save: Callable[[Path], object]) -> None:
+    """Let a library that wants a path write `path`, whole or not at all.
+
+    Args:
+        path: the file to make.
+        save: called with a temporary path that has the same suffix.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        save(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FolderError: the file is missing or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise FolderError(f"{path}: no such file") from error
+    except (ValueError, OSError) as error:
+        raise FolderError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder that becomes `path` when the block ends without an error.
+
+    Yields:
+        The temporary folder to fill.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            with file.open("rb+") as handle:
+                os.fsync(handle.fileno())
+        temporary.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise _unwritable(path, error) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def claim_folder(out: Path, *, marker: str, resume: bool = False, overwrite: bool = False) -> None:
+    """Make `out` ready to be written, by the one rule all stages share.
+
+    A new or empty folder is made. One that exists is an error unless `resume` (go on there) or
+    `overwrite` (delete what is there first). A folder is overwritten only if it holds `marker`,
+    so a typing slip cannot delete somebody's data.
+
+    Args:
+        out: the output folder.
+        marker: name of the JSON file by which the stage knows its own folder, `corpus.json`.
+        resume: go on with what is there.
+        overwrite: start again.
+
+    Raises:
+        FolderError: the folder exists and neither was asked for, or is not one of ours.
+    """
+    if resume and overwrite:
+        raise FolderError("--resume and --overwrite exclude each other", hint="give one of the two")
+    if out.exists() and not out.is_dir():
+        raise FolderError(f"{out}: is a file, not a folder", hint="choose another --out")
+    filled = out.is_dir() and any(out.iterdir())
+    if filled and not resume and not overwrite:
+        raise FolderError(
+            f"{out}: exists already",
+            hint="--resume goes on there, --overwrite starts again, or choose another --out",
+        )
+    if filled and overwrite:
+        if not (out / marker).exists():
+            raise FolderError(
+                f"{out}: holds no {marker}, so it was not made by this command and is not deleted",
+                hint="choose another --out, or delete it yourself",
+            )
+        shutil.rmtree(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def remove_partials(folder: Path) -> int:
+    """Delete what killed writers left below `folder`; returns how many."""
+    left = list(folder.rglob(f"{PARTIAL}*"))
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(left)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unwritable(path: Path, error: OSError) -> FolderError:
+    hint = "free some space, then go on with --resume" if error.errno == 28 else ""
+    return FolderError(f"{path}: cannot be written ({error.strerror or error})", hint=hint)

@@ -1,0 +1,46 @@
+"""What a network wants to see; it travels with weights, corpora, runs and bundles."""
+
+from pydantic import Field, field_validator
+
+from usfmae.base.config import Config
+
+GREY_MEAN = 0.19
+GREY_STD = 0.19
+"""Typical mean and standard deviation of prepared B-mode pixels in [0, 1]; fixed, so that weights from
+different corpora stay comparable."""
+
+
+class InputSpec(Config):
+    """Size, channels and standardisation of a network's input.
+
+    Prepared images are square uint8 grey; they are divided by 255, repeated over `channels`, then
+    `(x - mean) / std` per channel.
+    """
+
+    image_px: int = Field(default=224, ge=8, le=4096)
+    """Side of the square input in pixels."""
+
+    channels: int = Field(default=1, ge=1, le=16)
+    """Input channels of the network; grey is repeated over them on the device."""
+
+    mean: tuple[float, ...] = (GREY_MEAN,)
+    """Per channel, of pixels in [0, 1]."""
+
+    std: tuple[float, ...] = (GREY_STD,)
+    """Per channel, of pixels in [0, 1]; positive."""
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, std: tuple[float, ...]) -> tuple[float, ...]:
+        if not std or min(std) <= 0:
+            raise ValueError("std must be positive")
+        return std
+
+    def model_post_init(self, _context: object) -> None:
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) not in (1, self.channels):
+                raise ValueError(f"{name} needs 1 or {self.channels} values")
+
+
+IMAGENET_INPUT = InputSpec(image_px=224, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""What encoders started from ImageNet weights (and the published USF-MAE) expect."""

@@ -1,0 +1,1 @@
+"""argv, stdout, exit codes."""

@@ -1,0 +1,1 @@
+"""Unlabelled pool: curate, hold out, shard, stream."""

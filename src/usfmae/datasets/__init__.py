@@ -1,0 +1,1 @@
+"""One card and one reader per public dataset, fakes, splits, near-duplicates."""

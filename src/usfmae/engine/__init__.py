@@ -1,0 +1,1 @@
+"""How any network is stepped: optimiser, schedule, sampler, augmentation, checkpoints, loop."""

@@ -1,0 +1,1 @@
+"""What an encoder is worth: kNN, linear probe, fine-tuning, metrics with intervals, reports."""

@@ -1,0 +1,1 @@
+"""Networks: patches, positions, ViT, MAE, and strict reading of weights. Torch, no image files."""

@@ -1,0 +1,1 @@
+"""Named runs, written in Python."""
