@@ -1,0 +1,241 @@
+"""How sure a number is: bootstrap intervals over patients.
+
+Two images of one patient are not two independent observations, so patients are drawn with replacement and
+each brings all of its images (cluster bootstrap; Field and Welsh 2007, "Bootstrapping clustered data",
+J. R. Stat. Soc. B 69(3)). The interval is the percentile one, or bias-corrected and accelerated (Efron 1987,
+"Better bootstrap confidence intervals", JASA 82). Two classifiers are compared on the same draws of the same
+patients, which removes the difficulty of the patients from the difference.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from pydantic import Field
+from scipy.special import ndtr, ndtri
+
+from usfmae.base.config import Config
+from usfmae.base.seeds import rng_for
+from usfmae.evaluate.metrics import METRICS, class_weights, f1_per_class, score_resamples
+
+MAX_CELLS = 4_000_000
+"""Weights held at a time, resamples x images: 32 MB per array, whatever the size of the test set."""
+
+Scorer = Callable[[Float[np.ndarray, "resample image"]], Float[np.ndarray, "resample metric"]]
+"""Turns weights of images into the values of one or more metrics."""
+
+
+class BootstrapConfig(Config):
+    """How intervals are drawn."""
+
+    num_resamples: int = Field(default=1000, ge=100, le=100_000)
+    """Draws; 1,000 leave the bounds of a 95 % interval uncertain by about a twentieth of its width."""
+
+    level: float = Field(default=0.95, gt=0, lt=1)
+    """The share of repetitions of the experiment whose interval should hold the truth."""
+
+    method: Literal["percentile", "bca"] = "percentile"
+    """`bca` corrects bias and skewness, at the cost of one more evaluation per patient."""
+
+    seed: int = Field(default=0, ge=0)
+    """Equal seeds draw equal patients, so two results on one test set are paired."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number and the range that it may well have been."""
+
+    value: float | None
+    """The number on the data as they are; None where it is not defined."""
+
+    low: float | None
+    """Lower bound; None where no interval can be given."""
+
+    high: float | None
+    """Upper bound."""
+
+    why: str = ""
+    """Why something is None; empty otherwise."""
+
+    def record(self) -> dict[str, Any]:
+        """For `result.json`: value, low and high, and why where there is something to say."""
+        known: dict[str, Any] = {"value": self.value, "low": self.low, "high": self.high}
+        return known | {"why": self.why} if self.why else known
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Metrics with intervals, and how the intervals came about."""
+
+    metrics: dict[str, Interval]
+    """Keys are `metrics.METRICS`."""
+
+    f1_per_class: tuple[Interval, ...]
+    """F1 of each class against the rest."""
+
+    num_groups: int
+    """Patients (or clusters) that were drawn from."""
+
+    num_resamples: int
+    """Draws that were asked for."""
+
+    num_skipped: int
+    """Draws left out because they held no image of some class."""
+
+
+def score_with_intervals(
+    labels: Int[np.ndarray, " image"],
+    probabilities: Float[np.ndarray, "image class"],
+    groups: Int[np.ndarray, " image"],
+    *,
+    config: BootstrapConfig,
+    positive: int | None = None,
+) -> Scored:
+    """Every metric with its bootstrap interval over groups.
+
+    Args:
+        labels: true classes.
+        probabilities: predicted probability of each class.
+        groups: the patient of each image, any integers.
+        config: number of draws, level, method, seed.
+        positive: with two classes, the one to be found; the last if None.
+    """
+
+    def all_metrics(weights: Float[np.ndarray, "resample image"]) -> Float[np.ndarray, "resample metric"]:
+        scored = score_resamples(labels, probabilities, weights, positive=positive)
+        columns = np.stack([scored[name] for name in METRICS], axis=1)
+        return np.concatenate([columns, f1_per_class(labels, probabilities, weights)], axis=1)
+
+    draws = _draw(all_metrics, labels, groups, probabilities.shape[1], config)
+    intervals = [draws.interval(column, config) for column in range(len(draws.value))]
+    return Scored(
+        metrics=dict(zip(METRICS, intervals, strict=False)),
+        f1_per_class=tuple(intervals[len(METRICS) :]),
+        num_groups=draws.num_groups,
+        num_resamples=config.num_resamples,
+        num_skipped=draws.num_skipped,
+    )
+
+
+def paired_difference(
+    labels: Int[np.ndarray, " image"],
+    first: Float[np.ndarray, "image class"],
+    second: Float[np.ndarray, "image class"],
+    groups: Int[np.ndarray, " image"],
+    *,
+    config: BootstrapConfig,
+    positive: int | None = None,
+) -> dict[str, Interval]:
+    """`second - first` of every metric, with the interval of the difference on shared draws of patients.
+
+    An interval that leaves out 0 says that the second is better (or worse) at this level.
+
+    Args:
+        labels: true classes.
+        first: probabilities of the baseline.
+        second: probabilities of the contender, for the same images in the same order.
+        groups: the patient of each image.
+        config: number of draws, level, method, seed.
+        positive: with two classes, the one to be found; the last if None.
+    """
+
+    def differences(weights: Float[np.ndarray, "resample image"]) -> Float[np.ndarray, "resample metric"]:
+        before = score_resamples(labels, first, weights, positive=positive)
+        after = score_resamples(labels, second, weights, positive=positive)
+        return np.stack([after[name] - before[name] for name in METRICS], axis=1)
+
+    draws = _draw(differences, labels, groups, first.shape[1], config)
+    return {name: draws.interval(column, config) for column, name in enumerate(METRICS)}
+
+
+@dataclass(frozen=True)
+class _Draws:
+    value: Float[np.ndarray, " metric"]
+    resampled: Float[np.ndarray, "kept metric"]
+    jackknife: Float[np.ndarray, "group metric"] | None
+    num_groups: int
+    num_skipped: int
+
+    def interval(self, column: int, config: BootstrapConfig) -> Interval:
+        """The interval of one metric."""
+        value = float(self.value[column])
+        if np.isnan(value):
+            return Interval(None, None, None, why="not defined: a class has no image here")
+        if self.num_groups < 2:
+            return Interval(value, None, None, why="no interval: one patient (or group) only")
+        if self.num_skipped > config.num_resamples // 2:
+            skipped = f"{self.num_skipped} of {config.num_resamples} resamples"
+            return Interval(value, None, None, why=f"no interval: {skipped} lost a class")
+        drawn = self.resampled[:, column]
+        drawn = drawn[~np.isnan(drawn)]
+        ratios = np.array([(1 - config.level) / 2, (1 + config.level) / 2])
+        if self.jackknife is not None:
+            ratios = _bca_ratios(value, drawn, self.jackknife[:, column], ratios)
+        low, high = np.quantile(drawn, ratios)
+        return Interval(value, float(low), float(high))
+
+
+def _draw(
+    scorer: Scorer,
+    labels: Int[np.ndarray, " image"],
+    groups: Int[np.ndarray, " image"],
+    num_classes: int,
+    config: BootstrapConfig,
+) -> _Draws:
+    names, member = np.unique(groups, return_inverse=True)
+    num_groups = len(names)
+    once = np.ones((1, len(labels)))
+    present = class_weights(labels, once, num_classes=num_classes)[0] > 0
+    rng = rng_for(config.seed, "bootstrap")
+    even = np.full(num_groups, 1 / num_groups)
+    rows_at_once = max(1, MAX_CELLS // len(labels))
+    kept: list[Float[np.ndarray, "part metric"]] = []
+    for start in range(0, config.num_resamples, rows_at_once):
+        rows = min(rows_at_once, config.num_resamples - start)
+        weights = rng.multinomial(num_groups, even, size=rows)[:, member].astype(float)
+        whole = (class_weights(labels, weights, num_classes=num_classes)[:, present] > 0).all(axis=1)
+        if whole.any():
+            kept.append(scorer(weights[whole]))
+    value = scorer(once)[0]
+    resampled = np.concatenate(kept) if kept else np.empty((0, len(value)))
+    return _Draws(
+        value=value,
+        resampled=resampled,
+        jackknife=_jackknife(scorer, member, rows_at_once) if config.method == "bca" else None,
+        num_groups=num_groups,
+        num_skipped=config.num_resamples - len(resampled),
+    )
+
+
+def _jackknife(
+    scorer: Scorer, member: Int[np.ndarray, " image"], rows_at_once: int
+) -> Float[np.ndarray, "group metric"] | None:
+    """The metrics without each group in turn; None for a single group."""
+    num_groups = int(member.max()) + 1
+    if num_groups < 2:
+        return None
+    parts: Sequence[Int[np.ndarray, " part"]] = np.array_split(
+        np.arange(num_groups), -(-num_groups // rows_at_once)
+    )
+    return np.concatenate([scorer((member[None, :] != part[:, None]).astype(float)) for part in parts])
+
+
+def _bca_ratios(
+    value: float,
+    drawn: Float[np.ndarray, " draw"],
+    jackknife: Float[np.ndarray, " group"],
+    ratios: Float[np.ndarray, " bound"],
+) -> Float[np.ndarray, " bound"]:
+    """The quantiles at which bias-corrected and accelerated bounds lie (Efron 1987, eq. 2.3)."""
+    below = np.mean(drawn < value) + np.mean(drawn == value) / 2
+    if not 0 < below < 1:
+        return ratios
+    apart = np.nanmean(jackknife) - jackknife
+    spread = np.nansum(apart**2)
+    acceleration = np.nansum(apart**3) / (6 * spread**1.5) if spread > 0 else 0.0
+    bias = ndtri(below)
+    shifted = bias + ndtri(ratios)
+    corrected: Float[np.ndarray, " bound"] = ndtr(bias + shifted / (1 - acceleration * shifted))
+    return corrected
