@@ -1,0 +1,75 @@
+"""Where a step runs and in which number type, and the way images get there."""
+
+import ctypes
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from usfmae.base.errors import SettingError
+from usfmae.base.input_spec import InputSpec
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+PrecisionName = Literal["auto", "bf16", "fp32"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def pick_device(name: DeviceName) -> torch.device:
+    """The device asked for; "auto" is CUDA where there is one.
+
+    Raises:
+        SettingError: CUDA was asked for and is not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingError("device cuda: this machine has none", hint="use --device cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_precision(name: PrecisionName, device: torch.device) -> Literal["bf16", "fp32"]:
+    """Resolve "auto": bf16 where the hardware multiplies it natively, else fp32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "fp32"
+
+
+def autocast(precision: Literal["bf16", "fp32"], device: torch.device) -> AbstractContextManager[object]:
+    """A context in which matrix products run in `precision`."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def to_input(
+    images: UInt8[Tensor, "b h w"], spec: InputSpec, device: torch.device
+) -> Float[Tensor, "b c h w"]:
+    """Grey bytes to a standardised network input.
+
+    One byte a pixel travels to the device; scaling, standardising and repeating grey over the channels
+    happen there.
+    """
+    grey = images.to(device, non_blocking=True)[:, None].float() / 255
+    mean = torch.tensor(spec.mean, device=device).reshape(1, -1, 1, 1)
+    std = torch.tensor(spec.std, device=device).reshape(1, -1, 1, 1)
+    return ((grey - mean) / std).expand(-1, spec.channels, -1, -1)
+
+
+def set_up_cpu(num_threads: int | None = None) -> None:
+    """Use `num_threads` (None: all this process may use) and let the C allocator keep freed memory.
+
+    glibc gives big blocks back to the system after each step and fetches them again in the next; raising
+    its trim and mmap thresholds saves those page faults. Called once by whoever starts a run.
+    """
+    torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # not glibc
+        return
+    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

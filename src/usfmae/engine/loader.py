@@ -1,0 +1,51 @@
+"""Batches by step number, made ahead in worker processes or in this one: the same batches either way."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from usfmae.engine.loop import Batch
+
+
+class BatchMaker(Protocol):
+    """Makes batch number `step`, a pure function of the step; picklable."""
+
+    def __call__(self, step: int) -> Batch: ...
+
+
+class _Steps(Dataset[Batch]):
+    def __init__(self, make: BatchMaker) -> None:
+        self._make = make
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._make(step)
+
+
+def step_batches(
+    make: BatchMaker, steps: Sequence[int], *, workers: int, pin: bool = False
+) -> Iterable[Batch]:
+    """The batches of `steps`, in order.
+
+    Args:
+        make: called once per step, in a worker when there are any.
+        steps: which batches, for example `range(first, total)`.
+        workers: processes that prepare batches ahead; 0 makes them in this process.
+        pin: put them into page-locked memory, for an asynchronous copy to a GPU.
+    """
+    return DataLoader(
+        _Steps(make),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)

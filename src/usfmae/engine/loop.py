@@ -1,0 +1,254 @@
+"""One plain loop for every network: batches in, steps out, checkpoints on the way."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import torch
+from pydantic import Field
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from usfmae.base.config import Config
+from usfmae.base.errors import TrainingError
+from usfmae.base.files import write_by
+from usfmae.base.logs import get_logger, progress_bar
+from usfmae.base.seeds import seed_for
+from usfmae.engine.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
+from usfmae.engine.devices import PrecisionName, autocast, pick_precision
+from usfmae.engine.meters import RateMeter, peak_memory_gb
+from usfmae.engine.metrics_log import MetricsLog
+from usfmae.engine.schedule import Schedule
+
+log = get_logger(__name__)
+
+Batch = tuple[Tensor, ...]
+"""Tensors with one row per image."""
+
+
+class StepFunction(Protocol):
+    """What one step computes: the loss of a batch, mean over its images, ready for `backward`."""
+
+    def __call__(self, module: nn.Module, batch: Batch) -> Tensor: ...
+
+
+class Hook(Protocol):
+    """Called after every step with the number of steps done; returns lines for the metrics log."""
+
+    def __call__(self, step: int) -> Sequence[dict[str, object]]: ...
+
+
+class LoopConfig(Config):
+    """How a run is stepped, whatever the network."""
+
+    precision: PrecisionName = "auto"
+    """bf16 (autocast), fp32, or auto: bf16 where the hardware multiplies it natively."""
+
+    accumulate: int = Field(default=1, ge=1)
+    """Parts into which a batch is cut when it does not fit into memory; the result is that of the whole."""
+
+    checkpoint_steps: int = Field(default=500, ge=1)
+    """Steps between checkpoints; one more is written at the end."""
+
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """How many of the newest to keep."""
+
+    log_steps: int = Field(default=10, ge=1)
+    """Steps between lines in metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class LoopResult:
+    """How a run of the loop ended."""
+
+    steps_done: int
+    """Steps counted from the very beginning."""
+
+    seconds: float
+    """Of this call only."""
+
+    images_per_s: float
+    """Mean of this call."""
+
+    peak_memory_gb: float
+    """Largest so far."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM after a checkpoint was written; the message says how far the run got."""
+
+
+@dataclass
+class _Stop:
+    asked: bool = field(default=False)
+
+
+def train(
+    module: nn.Module,
+    step_function: StepFunction,
+    batches_from: Callable[[int], Iterable[Batch]],
+    *,
+    out: Path,
+    config: LoopConfig,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    clip_norm: float | None,
+    steps_per_epoch: float,
+    seed: int,
+    hooks: Sequence[Hook] = (),
+    title: str = "train",
+) -> LoopResult:
+    """Step `module` from the newest checkpoint in `out` (or from the start) to `schedule.total_steps`.
+
+    A step is a pure function of the weights, the batch and (seed, step): drop path and the like draw from
+    a generator that is set anew for each step. On one CPU set-up a resumed run therefore ends on the same
+    bits as an undisturbed one.
+
+    Args:
+        module: any network, already on its device.
+        step_function: loss of a batch.
+        batches_from: called with the first step wanted, gives the batches from there on.
+        out: the run's folder: checkpoints/, metrics.jsonl, tensorboard/.
+        config: precision, accumulation, checkpoints, logging.
+        optimizer: its groups may carry `lr_scale`.
+        schedule: learning rate per step and the number of steps.
+        clip_norm: largest gradient norm or None.
+        steps_per_epoch: to write epochs beside steps.
+        seed: the run's seed.
+        hooks: called after each step, for pictures and live evaluation.
+        title: text left of the progress bar.
+
+    Raises:
+        TrainingError: the loss or a gradient is not a finite number; the checkpoint before stays, and the
+            batch is kept in `out/bad_batch.safetensors`.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint was written first.
+    """
+    device = next(module.parameters()).device
+    precision = pick_precision(config.precision, device)
+    done = find_checkpoints(out)
+    step = done[-1].step if done else 0
+    if done:
+        load_checkpoint(done[-1], module=module, optimizer=optimizer)
+        log.info("going on at step %d of %d", step, schedule.total_steps)
+    total, first = schedule.total_steps, step
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    metrics = MetricsLog(out, step=step)
+    meter, start = RateMeter(), time.perf_counter()
+    images = 0
+    losses: list[Tensor] = []
+
+    def checkpoint() -> None:
+        save_checkpoint(out, step=step, module=module, optimizer=optimizer, keep=config.keep_checkpoints)
+
+    try:
+        with _stop_on_signal() as stop, progress_bar(title, total=total, done=step) as bar:
+            batches = iter(batches_from(step)) if step < total else iter(())
+            while step < total:
+                batch = next(batches)
+                module.train()
+                torch.manual_seed(seed_for(seed, "step", step))
+                lr = schedule.lr(step)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * group.get("lr_scale", 1.0)
+                optimizer.zero_grad(set_to_none=True)
+                loss = _backward(module, step_function, batch, config.accumulate, precision, device)
+                norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf, foreach=True)
+                losses.append(loss)
+                look = device.type == "cpu" or (step + 1) % config.log_steps == 0
+                look = look or (step + 1) % config.checkpoint_steps == 0 or step + 1 == total
+                if look and not bool(torch.isfinite(torch.stack([*losses, norm])).all()):
+                    _give_up(out, batch, step, lr)
+                optimizer.step()
+                step += 1
+                meter.add(len(batch[0]))
+                images += len(batch[0])
+                bar.advance()
+                if step % config.log_steps == 0 or step == total:
+                    shown = float(torch.stack(losses).mean())
+                    losses.clear()
+                    metrics.write(
+                        "train",
+                        step=step,
+                        epoch=round(step / steps_per_epoch, 4),
+                        loss=shown,
+                        lr=lr,
+                        grad_norm=float(norm),
+                        images_per_s=round(meter.images_per_s, 1),
+                        memory_gb=round(peak_memory_gb(device), 3),
+                    )
+                    bar.say(f"loss {shown:.4f}  {meter.images_per_s:.0f} images/s")
+                for hook in hooks:
+                    for line in hook(step):
+                        metrics.write("watch", step=step, epoch=round(step / steps_per_epoch, 4), **line)
+                if step % config.checkpoint_steps == 0 or step == total:
+                    checkpoint()
+                if stop.asked:
+                    checkpoint()
+                    raise Interrupted(f"stopped after step {step} of {total}; a checkpoint was written")
+    finally:
+        metrics.close()
+    seconds = time.perf_counter() - start
+    rate = images / seconds if step > first else 0.0
+    return LoopResult(step, seconds, rate, peak_memory_gb(device))
+
+
+def _backward(
+    module: nn.Module,
+    step_function: StepFunction,
+    batch: Batch,
+    parts: int,
+    precision: str,
+    device: torch.device,
+) -> Tensor:
+    total = len(batch[0])
+    loss = torch.zeros((), device=device)
+    for part in zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True):
+        if not len(part[0]):
+            continue
+        with autocast("bf16" if precision == "bf16" else "fp32", device):
+            part_loss = step_function(module, part) * (len(part[0]) / total)
+        part_loss.backward()  # type: ignore[no-untyped-call]
+        loss += part_loss.detach()
+    return loss
+
+
+def _give_up(out: Path, batch: Batch, step: int, lr: float) -> None:
+    path = out / "bad_batch.safetensors"
+    tensors = {f"tensor_{i}": tensor.cpu().contiguous() for i, tensor in enumerate(batch)}
+    write_by(path, lambda temporary: save_file(tensors, temporary, metadata={"step": str(step)}))
+    done = find_checkpoints(out)
+    kept = f"the last good checkpoint is {done[-1].path}" if done else "no checkpoint was written yet"
+    raise TrainingError(
+        f"{out}: the loss or its gradient is not a finite number at step {step} (learning rate {lr:.2e}); "
+        f"{kept}; the batch is kept in {path.name}",
+        hint="lower optim.lr_per_256, lengthen optim.warmup_epochs, or try --set loop.precision=fp32",
+    )
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[_Stop]:
+    """Let Ctrl-C and SIGTERM ask for an end after the current step; a second Ctrl-C ends at once."""
+    stop = _Stop()
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if stop.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.asked = True
+        log.warning("stopping after this step (Ctrl-C again to stop at once)")
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: the caller's signals stay as they are
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,94 @@
+"""AdamW as MAE uses it: which parameters decay, and how fast each layer learns."""
+
+import re
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from usfmae.base.config import Config
+from usfmae.base.errors import SettingError
+
+
+class OptimConfig(Config):
+    """Optimiser, learning rate and its course."""
+
+    lr_per_256: float = Field(default=1.5e-4, gt=0)
+    """Peak learning rate for a batch of 256; scaled linearly with the batch (Goyal et al. 2017)."""
+
+    weight_decay: float = Field(default=0.05, ge=0)
+    """Decoupled weight decay; never on norms, biases, class and mask tokens, positions."""
+
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Adam's averages; (.9, .95) in MAE pretraining."""
+
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Learning rate factor per layer from the top of the encoder down (Clark et al. 2020); 1 for none."""
+
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    """Largest gradient norm; None for no limit."""
+
+    warmup_epochs: float = Field(default=10.0, ge=0)
+    """Epochs over which the rate grows linearly from 0."""
+
+    floor_lr_per_256: float = Field(default=0.0, ge=0)
+    """Where the cosine ends, for a batch of 256."""
+
+    def model_post_init(self, _context: object) -> None:
+        if self.floor_lr_per_256 > self.lr_per_256:
+            raise ValueError("floor_lr_per_256 is above lr_per_256")
+
+
+def build_optimizer(module: nn.Module, config: OptimConfig, *, encoder_prefix: str = "") -> torch.optim.AdamW:
+    """AdamW with one group per (decays or not, layer).
+
+    Each group carries `lr_scale`, by which the loop multiplies the schedule's rate.
+
+    Args:
+        module: only its trainable parameters are stepped.
+        config: betas, weight decay and layer decay are read here.
+        encoder_prefix: where the ViT sits in `module` ("encoder."); what lies outside it learns at the
+            full rate.
+
+    Raises:
+        SettingError: nothing is trainable.
+    """
+    depths = {name: layer_of(name, encoder_prefix) for name, _ in module.named_parameters()}
+    num_layers = max((depth for depth in depths.values() if depth is not None), default=0)
+    groups: dict[tuple[bool, int], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            depth = depths[name]
+            steps_down = 0 if depth is None else num_layers + 1 - depth
+            groups.setdefault((decays(name, parameter), steps_down), []).append(parameter)
+    if not groups:
+        raise SettingError("the network has no trainable parameters")
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "weight_decay": config.weight_decay if decaying else 0.0,
+                "lr_scale": config.layer_decay**steps_down,
+            }
+            for (decaying, steps_down), parameters in sorted(groups.items(), key=lambda item: item[0])
+        ],
+        lr=config.lr_per_256,
+        betas=config.betas,
+        fused=True,
+    )
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay applies: matrices only, no tokens and positions."""
+    return parameter.ndim > 1 and not name.endswith(("cls_token", "mask_token", "pos_embed"))
+
+
+def layer_of(name: str, encoder_prefix: str = "") -> int | None:
+    """0 for embeddings, i + 1 for block i, None for what comes after the blocks or lies outside."""
+    if not name.startswith(encoder_prefix):
+        return None
+    inside = name.removeprefix(encoder_prefix)
+    if inside.startswith(("patch_embed", "cls_token", "pos_embed")):
+        return 0
+    block = re.match(r"blocks\.(\d+)\.", inside)
+    return int(block[1]) + 1 if block else None

@@ -1,0 +1,280 @@
+"""The only way from a weights file to a network, and it is strict.
+
+Every tensor of a file is loaded, resized (positions, patch embedding), or dropped by name with a reason; a
+file that leaves any encoder tensor at its random start is refused. Layouts known: ours and timm's, the
+published MAE (`mae_pretrain_vit_base_full.pth`), Hugging Face ViTMAE and ViT.
+"""
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from usfmae.base.config import make_config
+from usfmae.base.errors import WeightsError
+from usfmae.base.files import file_sha256, write_by
+from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
+from usfmae.models.layouts import MAE_DECODER, infer_vit, to_our_names
+from usfmae.models.positions import resize_positions
+from usfmae.models.vit import VisionTransformer, ViTConfig
+
+WEIGHTS_FILE = "weights.safetensors"
+"""Name of the encoder in a run folder."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Every tensor of a file, accounted for."""
+
+    loaded: tuple[str, ...]
+    """Names (ours) taken as they are."""
+
+    resized: dict[str, str] = field(default_factory=dict)
+    """Name -> how, for example "positions 14x14 -> 8x8"."""
+
+    dropped: dict[str, str] = field(default_factory=dict)
+    """Name in the file -> why it is not used."""
+
+    fresh: tuple[str, ...] = ()
+    """Names outside the encoder (a decoder, a classifier) that keep their random start."""
+
+    def summary(self) -> str:
+        """One line for the log."""
+        parts = [f"{len(self.loaded)} tensors loaded"]
+        parts += [f"{name} resized ({how})" for name, how in self.resized.items()]
+        if self.dropped:
+            reasons = sorted(set(self.dropped.values()))
+            parts.append(f"{len(self.dropped)} dropped ({'; '.join(reasons)})")
+        if self.fresh:
+            parts.append(f"{len(self.fresh)} fresh")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file read and translated, before it meets a network."""
+
+    path: Path
+    """Where it was read."""
+
+    sha256: str
+    """Hash of the file."""
+
+    config: ViTConfig
+    """Shape of the encoder in it."""
+
+    input_spec: InputSpec
+    """Input that the encoder expects; ImageNet's for foreign files."""
+
+    tensors: dict[str, Tensor]
+    """Encoder tensors under timm's names, decoder tensors under MAE's."""
+
+    dropped: dict[str, str]
+    """Names in the file that no encoder or decoder has, and why."""
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """A network ready to use."""
+
+    encoder: VisionTransformer
+    """On the CPU, in evaluation mode."""
+
+    input_spec: InputSpec
+    """What it wants to see."""
+
+    report: LoadReport
+    """What became of each tensor."""
+
+    sha256: str
+    """Hash of the weights file."""
+
+
+def save_encoder(
+    path: Path, encoder: VisionTransformer, *, input_spec: InputSpec, notes: dict[str, str] | None = None
+) -> None:
+    """Write an encoder as safetensors with timm's names; shape and input travel in the metadata.
+
+    Args:
+        path: file to write.
+        encoder: the network.
+        input_spec: what it wants to see.
+        notes: more metadata, for example the licence or the run.
+    """
+    metadata = {
+        "format": "usfmae encoder 1",
+        "vit": encoder.config.model_dump_json(),
+        "input_spec": input_spec.model_dump_json(),
+        **(notes or {}),
+    }
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    write_by(path, lambda temporary: save_file(state, temporary, metadata=metadata))
+
+
+def load_encoder(path: Path, *, image_px: int | None = None, drop_path: float = 0.0) -> LoadedEncoder:
+    """Build the network that a weights file holds, and load it strictly.
+
+    Args:
+        path: a run folder, or a .safetensors, .pth, .pt or .bin file.
+        image_px: input side wanted; positions are resampled. None keeps the file's.
+        drop_path: stochastic depth for training on.
+
+    Raises:
+        WeightsError: see `read_weights` and `load_into`.
+    """
+    file = read_weights(path)
+    changes: dict[str, Any] = {"drop_path": drop_path}
+    spec = file.input_spec
+    if image_px is not None:
+        changes["image_px"] = image_px
+        spec = spec.model_copy(update={"image_px": image_px})
+    config = make_config(ViTConfig, {**file.config.model_dump(), **changes})
+    encoder = VisionTransformer(config)
+    report = load_into(encoder, file)
+    return LoadedEncoder(encoder.eval(), spec, report, file.sha256)
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """Read a weights file and translate its names.
+
+    Args:
+        path: a run folder (its `weights.safetensors` is read) or a file.
+
+    Raises:
+        WeightsError: missing, damaged, not weights, or no vision transformer.
+    """
+    if path.is_dir():
+        if not (path / WEIGHTS_FILE).exists():
+            raise WeightsError(
+                f"{path}: holds no {WEIGHTS_FILE}",
+                hint="a run writes it when it ends; finish it with --resume",
+            )
+        path = path / WEIGHTS_FILE
+    if not path.exists():
+        raise WeightsError(f"{path}: no such weights file")
+    state, metadata = _read_state(path)
+    tensors, dropped = to_our_names(state)
+    if "vit" in metadata and "input_spec" in metadata:
+        config = ViTConfig.model_validate_json(metadata["vit"])
+        spec = InputSpec.model_validate_json(metadata["input_spec"])
+    else:
+        config = infer_vit(tensors, path)
+        side = config.image_size_px[0]
+        spec = InputSpec(image_px=side)
+        if config.channels == 3:
+            spec = IMAGENET_INPUT.model_copy(update={"image_px": side})
+    return WeightsFile(path, file_sha256(path), config, spec, tensors, dropped)
+
+
+def load_into(
+    encoder: VisionTransformer,
+    file: WeightsFile,
+    *,
+    decoder: nn.Module | None = None,
+    input_spec: InputSpec | None = None,
+) -> LoadReport:
+    """Load an encoder (and a decoder, where the file has a fitting one) with every tensor accounted for.
+
+    Positions are resampled to the encoder's grid. A three-channel patch embedding is folded into one
+    channel exactly, standardisation included, when the encoder takes grey.
+
+    Args:
+        encoder: gets every tensor, or nothing is loaded at all.
+        file: from `read_weights`.
+        decoder: optional; keeps its random start where the file has none that fits.
+        input_spec: the standardisation that the encoder will see; the file's own when None.
+
+    Raises:
+        WeightsError: an encoder tensor is missing in the file or of another shape.
+    """
+    tensors, resized = dict(file.tensors), {}
+    if encoder.config.channels == 1 and file.config.channels == 3:
+        target = input_spec or InputSpec(image_px=file.input_spec.image_px)
+        _fold_grey(tensors, file.input_spec, target)
+        resized["patch_embed.proj"] = "3 channels folded into 1"
+    if "pos_embed" in tensors and file.config.grid != encoder.config.grid:
+        old, new = file.config.grid, encoder.config.grid
+        tensors["pos_embed"] = resize_positions(tensors["pos_embed"], old=old, new=new)
+        resized["pos_embed"] = f"positions {old[0]}x{old[1]} -> {new[0]}x{new[1]}"
+    wanted = encoder.state_dict()
+    missing = [name for name in wanted if name not in tensors]
+    if missing:
+        raise WeightsError(
+            f"{file.path}: {len(missing)} of {len(wanted)} encoder tensors are missing (first: {missing[0]})",
+            hint="is this a full ViT or MAE checkpoint?",
+        )
+    for name, tensor in wanted.items():
+        if tensors[name].shape != tensor.shape:
+            raise WeightsError(
+                f"{file.path}: {name} has shape {list(tensors[name].shape)}, the network has "
+                f"{list(tensor.shape)}: the file holds a ViT-{file.config.size}/{file.config.patch_px} with "
+                f"{file.config.channels} channel(s)",
+                hint=f"--set model.encoder.size={file.config.size} fits the file",
+            )
+    encoder.load_state_dict({name: tensors[name] for name in wanted})
+    dropped, loaded = dict(file.dropped), list(wanted)
+    fresh: tuple[str, ...] = ()
+    decoder_tensors = {name: value for name, value in tensors.items() if name.startswith(MAE_DECODER)}
+    extra = [name for name in tensors if name not in wanted and name not in decoder_tensors]
+    dropped |= dict.fromkeys(extra, "not in this network")
+    if decoder is not None and decoder_tensors:
+        ours = {name.removeprefix(MAE_DECODER): value for name, value in decoder_tensors.items()}
+        state = decoder.state_dict()
+        ours["pos_embed"] = state["pos_embed"]  # fixed sine-cosine, a function of the grid
+        if all(name in ours and ours[name].shape == value.shape for name, value in state.items()):
+            decoder.load_state_dict(ours)
+            loaded += [MAE_DECODER + name for name in state]
+        else:
+            dropped |= dict.fromkeys(decoder_tensors, "decoder of another shape")
+            fresh = tuple(MAE_DECODER + name for name in state)
+    elif decoder is not None:
+        fresh = tuple(MAE_DECODER + name for name in decoder.state_dict())
+    else:
+        dropped |= dict.fromkeys(decoder_tensors, "decoder, not used after pretraining")
+    return LoadReport(tuple(name for name in loaded if name not in resized), resized, dropped, fresh)
+
+
+def _fold_grey(tensors: dict[str, Tensor], source: InputSpec, target: InputSpec) -> None:
+    """Make a colour patch embedding see grey: same output for a grey picture, standardisation included."""
+    weight = tensors["patch_embed.proj.weight"].double()
+    mean = torch.tensor(source.mean, dtype=torch.float64).reshape(1, -1, 1, 1)
+    std = torch.tensor(source.std, dtype=torch.float64).reshape(1, -1, 1, 1)
+    scaled = weight / std
+    tensors["patch_embed.proj.weight"] = (scaled * target.std[0]).sum(1, keepdim=True).float()
+    shift = (scaled * (target.mean[0] - mean)).sum((1, 2, 3))
+    tensors["patch_embed.proj.bias"] = (tensors["patch_embed.proj.bias"].double() + shift).float()
+
+
+def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+            return load_file(path), metadata
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: cannot be read as weights ({_first_line(error)})",
+            hint="download or copy the file again",
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: holds more than tensors and is not opened, since that could run code "
+            f"({_first_line(error)})",
+            hint="save its state_dict as safetensors where you trust it",
+        ) from error
+    for key in ("model", "state_dict", "teacher", "module"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError(f"{path}: holds no state dict (a dict of names and tensors)")
+    return content, {}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
