@@ -1,6 +1,7 @@
 """Logs and progress bars go to stderr; stdout is for data."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -34,20 +36,36 @@ def set_up_logging(*, debug: bool = False) -> None:
     logger.propagate = False
 
 
-class Bar:
-    """A progress bar in use; `advance` counts, `say` changes the text at its right end."""
+LINE_EVERY_S = 30.0
+"""Seconds between progress lines where there is no terminal to draw a bar on."""
 
-    def __init__(self, progress: Progress, task: int) -> None:
+
+class Bar:
+    """A progress bar in use; `advance` counts, `say` changes the text at its right end.
+
+    Where stderr is a file and no terminal, a line is written every `LINE_EVERY_S` seconds instead.
+    """
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
+        self._note = ""
+        self._last_line = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
         """Count `count` more items as done."""
-        self._progress.advance(self._task, count)  # type: ignore[arg-type]
+        self._progress.advance(self._task, count)
+        if not console.is_terminal and time.monotonic() - self._last_line > LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            task = self._progress.tasks[0]
+            left = "" if task.time_remaining is None else f", {task.time_remaining:.0f} s left"
+            done = f"{task.completed:.0f}/{task.total:.0f}"
+            get_logger("usfmae").info("%s %s %s%s", task.description, done, self._note, left)
 
     def say(self, text: str) -> None:
         """Show `text` (a loss, a rate) beside the bar."""
-        self._progress.update(self._task, note=text)  # type: ignore[arg-type]
+        self._note = text
+        self._progress.update(self._task, note=text)
 
 
 @contextmanager
@@ -67,5 +85,5 @@ def progress_bar(title: str, *, total: int, done: int = 0) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield Bar(progress, progress.add_task(title, total=total, completed=done, note=""))

@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import usfmae
 from usfmae.base.config import Config
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow", "pydicom", "pyarrow", "scikit-learn")
@@ -35,7 +34,7 @@ def made_by(stage: str, *, settings: Config, inputs: Mapping[str, str]) -> dict[
             continue
     return {
         "stage": stage,
-        "usfmae": usfmae.__version__,
+        "usfmae": metadata.version("usfmae"),
         "commit": current_commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
