@@ -5,7 +5,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from pydantic import Field
 
 from usfmae.base.config import Config
@@ -19,7 +19,7 @@ class AugmentConfig(Config):
     """
 
     scale: tuple[float, float] = (0.4, 1.0)
-    """Area of the crop as a fraction of the image; above 1 the image shrinks into a black frame."""
+    """Area of the crop as a fraction of the image; a crop that does not fit is drawn again."""
 
     aspect: tuple[float, float] = (0.75, 4 / 3)
     """Width over height of the crop, before it is made square."""
@@ -43,6 +43,7 @@ class AugmentConfig(Config):
                 raise ValueError(f"{name} must be two positive numbers in ascending order")
 
 
+_ATTEMPTS = 10
 _FLAGS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 
 
@@ -60,12 +61,7 @@ def augment_batch(
         rng: source of randomness of this batch.
     """
     b, side = len(images), images.shape[1]
-    area = rng.uniform(config.scale[0], config.scale[1], b) * side * side
-    ratio = np.exp(rng.uniform(math.log(config.aspect[0]), math.log(config.aspect[1]), b))
-    heights = np.sqrt(area / ratio).round().astype(int)
-    widths = np.sqrt(area * ratio).round().astype(int)
-    if config.scale[1] <= 1:
-        heights, widths = np.minimum(heights, side), np.minimum(widths, side)
+    heights, widths = _crop_sizes(b, side, config, rng)
     down, across = rng.random(b), rng.random(b)
     flip_across = rng.random(b) < config.flip_across
     flip_down = rng.random(b) < config.flip_down
@@ -76,8 +72,9 @@ def augment_batch(
         if angles[i]:
             turn = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), float(angles[i]), 1.0)
             image = cv2.warpAffine(image, turn, (side, side), flags=_warp_flag(config))
-        top, left = round(down[i] * (side - heights[i])), round(across[i] * (side - widths[i]))
-        view = resized(_crop(image, top, left, heights[i], widths[i]), image_px, config.interpolation)
+        height, width = heights[i], widths[i]
+        top, left = round(down[i] * (side - height)), round(across[i] * (side - width))
+        view = resized(image[top : top + height, left : left + width], image_px, config.interpolation)
         if flip_across[i]:
             view = view[:, ::-1]
         out[i] = view[::-1] if flip_down[i] else view
@@ -101,17 +98,21 @@ def resized(
     return np.asarray(cv2.resize(image, (image_px, image_px), interpolation=flag), dtype=np.uint8)
 
 
-def _crop(image: UInt8[np.ndarray, "s s"], top: int, left: int, height: int, width: int) -> np.ndarray:
-    side = image.shape[0]
-    if height <= side and width <= side:
-        return image[top : top + height, left : left + width]
-    framed = np.zeros((height, width), dtype=np.uint8)  # scale above 1: the image inside a black frame
-    rows, cols = min(side, height), min(side, width)
-    into_row, into_col = max(0, -top), max(0, -left)
-    framed[into_row : into_row + rows, into_col : into_col + cols] = image[
-        max(0, top) : max(0, top) + rows, max(0, left) : max(0, left) + cols
-    ]
-    return framed
+def _crop_sizes(
+    b: int, side: int, config: AugmentConfig, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, " b"], Int[np.ndarray, " b"]]:
+    """Heights and widths: the first of ten draws that fits into the image, else the whole image.
+
+    That is torchvision's rule, by which the paper's scale of (0.5, 2.0) means crops of half to all.
+    """
+    area = rng.uniform(config.scale[0], config.scale[1], (_ATTEMPTS, b)) * side * side
+    ratio = np.exp(rng.uniform(math.log(config.aspect[0]), math.log(config.aspect[1]), (_ATTEMPTS, b)))
+    heights = np.sqrt(area / ratio).round().astype(int)
+    widths = np.sqrt(area * ratio).round().astype(int)
+    fits = (heights <= side) & (widths <= side) & (heights > 0) & (widths > 0)
+    first = fits.argmax(axis=0), np.arange(b)
+    any_fits = fits[first]
+    return np.where(any_fits, heights[first], side), np.where(any_fits, widths[first], side)
 
 
 def _warp_flag(config: AugmentConfig) -> int:

@@ -102,6 +102,7 @@ def train(
     steps_per_epoch: float,
     seed: int,
     hooks: Sequence[Hook] = (),
+    first_look: Hook | None = None,
     title: str = "train",
 ) -> LoopResult:
     """Step `module` from the newest checkpoint in `out` (or from the start) to `schedule.total_steps`.
@@ -122,6 +123,7 @@ def train(
         steps_per_epoch: to write epochs beside steps.
         seed: the run's seed.
         hooks: called after each step, for pictures and live evaluation.
+        first_look: called once with 0 before the first step of a run that does not resume.
         title: text left of the progress bar.
 
     Raises:
@@ -143,11 +145,17 @@ def train(
     images = 0
     losses: list[Tensor] = []
 
+    def log_watch(hook: Hook) -> None:
+        for line in hook(step):
+            metrics.write("watch", step=step, epoch=round(step / steps_per_epoch, 4), **line)
+
     def checkpoint() -> None:
         save_checkpoint(out, step=step, module=module, optimizer=optimizer, keep=config.keep_checkpoints)
 
     try:
         with _stop_on_signal() as stop, progress_bar(title, total=total, done=step) as bar:
+            if first_look is not None and step == 0:
+                log_watch(first_look)
             batches = iter(batches_from(step)) if step < total else iter(())
             while step < total:
                 batch = next(batches)
@@ -184,8 +192,7 @@ def train(
                     )
                     bar.say(f"loss {shown:.4f}  {meter.images_per_s:.0f} images/s")
                 for hook in hooks:
-                    for line in hook(step):
-                        metrics.write("watch", step=step, epoch=round(step / steps_per_epoch, 4), **line)
+                    log_watch(hook)
                 if step % config.checkpoint_steps == 0 or step == total:
                     checkpoint()
                 if stop.asked:

@@ -1,0 +1,103 @@
+"""What a run shows while it goes on: reconstructions, and any live evaluation it is given."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from usfmae.base.files import new_file
+from usfmae.base.input_spec import InputSpec
+from usfmae.base.seeds import seed_for
+from usfmae.engine.devices import to_input
+from usfmae.models.mae import MaskedAutoencoder
+from usfmae.models.masking import Hiding, hide_patches
+from usfmae.models.vit import VisionTransformer
+
+LiveEvaluation = Callable[[VisionTransformer, InputSpec], Sequence[dict[str, object]]]
+"""Scores an encoder now: lines with `task`, `metric`, `value`, and perhaps `low` and `high`. The command
+line hands in a nearest-neighbour evaluation; this room does not know how it is done."""
+
+PICTURES = "pictures"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A loop hook: pictures and live evaluations at the start, at every interval, and at the end."""
+
+    module: MaskedAutoencoder
+    """The network in training."""
+
+    images: UInt8[np.ndarray, "k p p"]
+    """Images to reconstruct, already of the input size; may be none."""
+
+    input_spec: InputSpec
+    """Standardisation."""
+
+    out: Path
+    """The run's folder."""
+
+    every_steps: int
+    """Steps between looks."""
+
+    total_steps: int
+    """Steps of the run."""
+
+    seed: int
+    """Decides what is hidden in the pictures: the same patches in each look."""
+
+    evaluations: tuple[LiveEvaluation, ...] = ()
+    """What to score."""
+
+    def __call__(self, step: int) -> list[dict[str, object]]:
+        """Look if it is time; returns lines for the metrics log."""
+        if step % self.every_steps and step != self.total_steps:
+            return []
+        return self.look(step)
+
+    def look(self, step: int) -> list[dict[str, object]]:
+        """Draw and score now."""
+        was_training = self.module.training
+        self.module.eval()
+        if len(self.images):
+            self._draw(step)
+        lines = [
+            dict(line)
+            for evaluation in self.evaluations
+            for line in evaluation(self.module.encoder, self.input_spec)
+        ]
+        self.module.train(was_training)
+        return lines
+
+    @torch.no_grad()
+    def _draw(self, step: int) -> None:
+        config = self.module.config
+        device = next(self.module.parameters()).device
+        hiding = hide_patches(
+            len(self.images),
+            config.encoder.num_patches,
+            hide_ratio=config.hide_ratio,
+            rng=torch.Generator().manual_seed(seed_for(self.seed, "picture hiding")),
+        )
+        hiding = Hiding(hiding.visible.to(device), hiding.hidden.to(device))
+        inputs = to_input(torch.from_numpy(self.images), self.input_spec, device)
+        output = self.module.reconstruct(inputs, hiding)
+        reconstructed = to_pixels(output, self.input_spec)
+        patch_px, (rows, cols) = config.encoder.patch_px, config.encoder.grid
+        shown = torch.zeros(len(self.images), rows * cols, dtype=torch.bool, device=device)
+        shown.scatter_(1, hiding.visible, True)
+        mask = shown.reshape(-1, rows, cols).cpu().numpy()
+        mask = mask.repeat(patch_px, axis=1).repeat(patch_px, axis=2)
+        visible = np.where(mask, self.images, 0).astype(np.uint8)
+        with new_file(self.out / PICTURES / f"step_{step:08d}.npz") as file:
+            np.savez_compressed(file, visible=visible, reconstructed=reconstructed, original=self.images)
+
+
+def to_pixels(images: torch.Tensor, spec: InputSpec) -> UInt8[np.ndarray, "k h w"]:
+    """Standardised network images back to grey bytes (mean over the channels)."""
+    mean = torch.tensor(spec.mean, device=images.device).reshape(1, -1, 1, 1)
+    std = torch.tensor(spec.std, device=images.device).reshape(1, -1, 1, 1)
+    grey = (images.float() * std + mean).mean(dim=1) * 255
+    return grey.round().clamp(0, 255).to(torch.uint8).cpu().numpy()

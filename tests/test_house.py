@@ -1,0 +1,104 @@
+"""Imports go only downward: the table of docs/map.md, checked."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "usfmae"
+MAX_LINES = 350
+
+MAY_IMPORT = {
+    "base": set(),
+    "images": {"base"},
+    "models": {"base"},
+    "engine": {"base"},
+    "datasets": {"base", "images"},
+    "corpus": {"base", "images", "datasets"},
+    "pretrain": {"base", "corpus", "models", "engine"},
+    "evaluate": {"base", "images", "datasets", "models", "engine"},
+    "deploy": {"base", "images", "models"},
+    "recipes": {"base", "corpus", "models", "engine", "pretrain", "evaluate"},
+    "cli": {
+        "base", "images", "models", "engine", "datasets", "corpus", "pretrain", "evaluate", "deploy", "recipes",
+    },
+}  # fmt: skip
+NO_TORCH = {"base", "images"}
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def imported(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            names.append(node.module or "")
+    return names
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_from_floors_below(path):
+    room = room_of(path)
+    if room == "__init__.py":
+        assert imported(path) == []
+        return
+    for name in imported(path):
+        assert name != "usfmae", f"{path}: imports the package root"
+        if name.startswith("usfmae."):
+            other = name.split(".")[1]
+            assert other == room or other in MAY_IMPORT[room], f"{path}: {room} may not import {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_the_rooms_of_pixels_do_without_torch(path):
+    if room_of(path) in NO_TORCH:
+        assert not [name for name in imported(path) if name.split(".")[0] in {"torch", "safetensors"}]
+
+
+def test_every_room_is_in_the_table():
+    rooms = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks"])
+def test_a_file_is_one_idea_and_not_longer_than_350_lines(folder):
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in (ROOT / folder).rglob("*.py")
+        if (count := len(path.read_text().splitlines())) > MAX_LINES
+    }
+    assert long == {}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_every_public_function_and_class_says_what_it_is(path):
+    bare = [
+        f"{node.name} (line {node.lineno})"
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert bare == []
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{path}: the file does not say its idea"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_base_files_writes(path):
+    if path == SOURCE / "base" / "files.py":
+        return
+    calls = [
+        f"{ast.unparse(node)[:80]} (line {node.lineno})"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"write_text", "write_bytes", "imwrite"}
+    ]
+    assert calls == []
