@@ -1,0 +1,87 @@
+"""The command `usfmae`: reads argv, says errors in one message and one hint, sets the exit status.
+
+0 is success, 2 a mistake the user can put right, 3 "matches found" of an audit, 130 an interruption.
+"""
+
+import shlex
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import click
+import typer
+
+from usfmae.base.errors import UsfmaeError
+from usfmae.base.logs import console, set_up_logging
+from usfmae.cli import corpus, datasets, demo, evaluate, pretrain
+
+app = typer.Typer(
+    name="usfmae",
+    help="Self-supervised ultrasound: from piles of files to a pretrained encoder, to tested answers.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(corpus.app, name="corpus")
+app.command("pretrain")(pretrain.pretrain)
+app.command("recipes")(pretrain.recipes)
+app.add_typer(evaluate.app, name="evaluate")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"usfmae {metadata.version('usfmae')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and detailed logs.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+    set_up_logging(debug=debug)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Args:
+        argv: words after `usfmae`; those of this process when None.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in words
+    try:
+        status = app(words, prog_name="usfmae", standalone_mode=False)
+    except UsfmaeError as error:
+        if debug:
+            raise
+        _say("error", error.message)
+        if error.hint:
+            _say("hint", error.hint)
+        return error.exit_status
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort) as error:
+        _say("stopped", str(error) or "interrupted")
+        again = words if "--resume" in words else [w for w in words if w != "--overwrite"] + ["--resume"]
+        if words and words[0] in {"corpus", "pretrain", "evaluate"}:
+            _say("hint", f"go on with: usfmae {shlex.join(again)}")
+        return 130
+    except BrokenPipeError:
+        return 0
+    return status if isinstance(status, int) else 0
+
+
+def _say(label: str, text: str) -> None:
+    console.print(f"{label}: {text}", style="red" if label == "error" else None, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""`usfmae pretrain` and `usfmae recipes`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from usfmae.cli.pairs import existing_folder, named_folders
+
+DEVICES: tuple[Literal["auto", "cpu", "cuda"], ...] = ("auto", "cpu", "cuda")
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="One setting, e.g. optim.lr_per_256=1e-4; may be repeated."),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on exactly where an earlier run stopped.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete an earlier run in --out first.")]
+DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to run.")]
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this one, with its settings.")] = None,
+) -> None:
+    """List the named runs, or show one with command, cost, expected result and every setting."""
+    from usfmae.recipes.registry import get_recipe, recipe_names, recipe_notes
+
+    if name is None:
+        for known in recipe_names():
+            typer.echo(f"{known:16} {recipe_notes(known).splitlines()[0]}")
+        return
+    config = get_recipe(name)
+    if name in recipe_names():
+        typer.echo(recipe_notes(name))
+    typer.echo(config.model_dump_json(indent=2))
+
+
+def pretrain(
+    recipe: Annotated[str, typer.Argument(help="A recipe (see `usfmae recipes`) or the folder of an earlier run.")],
+    corpus: Annotated[Path, typer.Option(help="Made by `usfmae corpus build`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="Start from an MAE, timm or Hugging Face file, or from a run.")
+    ] = None,
+    device: DeviceOption = "auto",
+    watch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR", help="Labelled set to score by nearest neighbours while training; may be repeated."
+        ),
+    ] = None,
+    settings: SetOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Pretrain a masked autoencoder on a corpus; --out gets weights, curves, pictures and report.html."""
+    from usfmae.base.config import with_settings
+    from usfmae.cli.live import live_knn
+    from usfmae.evaluate.report import write_report
+    from usfmae.pretrain.run import pretrain as run
+    from usfmae.recipes.registry import get_recipe
+
+    watched = named_folders(watch or [], flag="--watch")
+    config = with_settings(get_recipe(recipe), settings or [])
+    record = run(
+        config,
+        existing_folder(corpus),
+        out,
+        recipe=recipe,
+        weights=weights,
+        device=device_name(device),
+        evaluations=[live_knn(name, root, seed=config.seed) for name, root in watched],
+        watched=[f"{name}={root}" for name, root in watched],
+        resume=resume,
+        overwrite=overwrite,
+    )
+    page = write_report(out / "report.html", title=f"Pretraining: {out.name}", runs=[out])
+    typer.echo(f"{out}: {record['steps_done']} steps in {record['seconds']:.0f} s; open {page}")
+
+
+def device_name(name: str) -> Literal["auto", "cpu", "cuda"]:
+    """Check a device name.
+
+    Raises:
+        SettingError: neither auto, cpu nor cuda.
+    """
+    from usfmae.base.errors import SettingError
+
+    for known in DEVICES:
+        if name == known:
+            return known
+    raise SettingError(f"--device {name}: no such device", hint="auto, cpu or cuda")
