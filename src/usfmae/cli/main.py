@@ -13,7 +13,7 @@ import typer
 
 from usfmae.base.errors import UsfmaeError
 from usfmae.base.logs import console, set_up_logging
-from usfmae.cli import corpus, datasets, demo, evaluate, pretrain
+from usfmae.cli import corpus, pretrain
 
 app = typer.Typer(
     name="usfmae",
@@ -23,15 +23,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo")(demo.demo)
-app.add_typer(datasets.app, name="datasets")
 app.add_typer(corpus.app, name="corpus")
 app.command("pretrain")(pretrain.pretrain)
 app.command("recipes")(pretrain.recipes)
-app.add_typer(evaluate.app, name="evaluate")
 
 
-def _version(asked: bool) -> None:
+def _show_version(asked: bool) -> None:
     if asked:
         typer.echo(f"usfmae {metadata.version('usfmae')}")
         raise typer.Exit
@@ -40,8 +37,8 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and detailed logs.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Options that stand before the command."""

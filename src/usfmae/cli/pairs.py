@@ -17,7 +17,9 @@ def named_folders(pairs: Sequence[str], *, flag: str) -> list[tuple[str, Path]]:
     for pair in pairs:
         name, sign, folder = pair.partition("=")
         if not sign or not name or not folder:
-            raise SettingError(f"{flag} {pair}: is not NAME=DIR", hint=f"for example {flag} bus-bra=/data/bus-bra")
+            raise SettingError(
+                f"{flag} {pair}: is not NAME=DIR", hint=f"for example {flag} bus-bra=/data/bus-bra"
+            )
         found.append((name, existing_folder(Path(folder))))
     return found
 

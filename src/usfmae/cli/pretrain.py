@@ -10,7 +10,9 @@ from usfmae.cli.pairs import existing_folder, named_folders
 DEVICES: tuple[Literal["auto", "cpu", "cuda"], ...] = ("auto", "cpu", "cuda")
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="One setting, e.g. optim.lr_per_256=1e-4; may be repeated."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="One setting, e.g. optim.lr_per_256=1e-4; may be repeated."
+    ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on exactly where an earlier run stopped.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete an earlier run in --out first.")]
@@ -34,7 +36,9 @@ def recipes(
 
 
 def pretrain(
-    recipe: Annotated[str, typer.Argument(help="A recipe (see `usfmae recipes`) or the folder of an earlier run.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe (see `usfmae recipes`) or the folder of an earlier run.")
+    ],
     corpus: Annotated[Path, typer.Option(help="Made by `usfmae corpus build`.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     weights: Annotated[
@@ -44,7 +48,8 @@ def pretrain(
     watch: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=DIR", help="Labelled set to score by nearest neighbours while training; may be repeated."
+            metavar="NAME=DIR",
+            help="Labelled set to score by nearest neighbours while training; may be repeated.",
         ),
     ] = None,
     settings: SetOption = None,

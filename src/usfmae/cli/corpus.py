@@ -1,0 +1,112 @@
+"""`usfmae corpus build | verify | show`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usfmae.cli.pairs import named_folders
+from usfmae.cli.pretrain import OverwriteOption, ResumeOption, SetOption
+
+app = typer.Typer(help="Pools of unlabelled images: build, check, look.", no_args_is_help=True)
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Folder of the corpus.")],
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="A known dataset; see `usfmae datasets list`."),
+    ] = None,
+    images: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Any folder of images, searched through.")
+    ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="A labelled set whose images, known by content, stay out."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; all cores when not given.")] = None,
+    settings: SetOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Read, prepare and store images as a pool for pretraining."""
+    import os
+
+    from usfmae.base.config import with_settings
+    from usfmae.corpus.build import build_corpus
+    from usfmae.corpus.config import BuildConfig
+    from usfmae.corpus.sources import Source
+
+    config = with_settings(BuildConfig(), settings or [])
+    sources = [Source(name, root, name) for name, root in named_folders(dataset or [], flag="--dataset")]
+    sources += [Source(root.resolve().name, root) for root in images or []]
+    corpus = build_corpus(
+        sources,
+        out=out,
+        config=config,
+        hold_out=named_folders(hold_out or [], flag="--hold-out"),
+        workers=workers or len(os.sched_getaffinity(0)),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    typer.echo(f"{out}: {len(corpus)} images from {len(sources)} sources in {corpus.record['seconds']:.0f} s")
+
+
+@app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="A corpus.")]) -> None:
+    """Check every byte of a corpus against its checksums."""
+    from usfmae.corpus.shards import verify_corpus
+
+    typer.echo(f"{folder}: {verify_corpus(folder)} files are what they were when built")
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="A corpus.")],
+    montage: Annotated[
+        Path | None, typer.Option(help="Also draw some images of each source into this PNG.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Say what is in a corpus, and what was left out and why."""
+    import json
+
+    from usfmae.corpus.shards import open_corpus
+    from usfmae.corpus.show import corpus_montage, describe_corpus
+
+    corpus = open_corpus(folder)
+    facts = describe_corpus(corpus)
+    if montage is not None:
+        _write_png(montage, corpus_montage(corpus))
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    typer.echo(
+        f"{folder}: {facts['num_images']} images of {facts['num_groups']} groups, {facts['size_px']} px, "
+        f"{facts['gigabytes']} GB"
+    )
+    typer.echo(f"{'source':24} {'files':>8} {'images':>8} {'groups':>8}  licence")
+    for source in facts["sources"]:
+        typer.echo(
+            f"{source['name']:24} {source['num_files']:8} {source['num_images']:8} {source['num_groups']:8}  "
+            f"{source['licence'] or 'not stated'}"
+        )
+    for reason, count in facts["left_out"].items():
+        if count:
+            typer.echo(f"left out, {reason.replace('_', ' ')}: {count}")
+    for name, held in facts["held_out"].items():
+        typer.echo(
+            f"held out {name}: {held['found_in_pool']} of its {held['images']} images were found and removed"
+        )
+
+
+def _write_png(path: Path, image: object) -> None:
+    import cv2
+    import numpy as np
+
+    from usfmae.base.files import write_bytes
+
+    done, encoded = cv2.imencode(".png", np.asarray(image))
+    assert done
+    write_bytes(path, encoded.tobytes())

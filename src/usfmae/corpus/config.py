@@ -1,0 +1,31 @@
+"""Every knob of a corpus build."""
+
+from pydantic import Field
+
+from usfmae.base.config import Config
+
+
+class BuildConfig(Config):
+    """How files become a pool of prepared images."""
+
+    size_px: int = Field(default=256, ge=32, le=1024)
+    """Side of the stored square grey images."""
+
+    files_per_part: int = Field(default=256, ge=1)
+    """Files that are read, stored and resumed together; one shard each."""
+
+    max_frames_per_clip: int | None = Field(default=16, ge=1)
+    """Frames kept of a multi-frame file, spread evenly; None for all."""
+
+    min_side_px: int = Field(default=32, ge=1)
+    """Smaller frames are left out."""
+
+    max_unreadable_ratio: float = Field(default=0.1, ge=0, le=1)
+    """The build stops when a larger share of the files cannot be read."""
+
+    drop_repeats: bool = True
+    """Keep only the first of images whose prepared pixels are equal."""
+
+    exclude: tuple[str, ...] = ("mask_*", "*_mask.*", "*_mask_[0-9].*", "Masks/*", "masks/*", "annotations/*")
+    """Patterns of label maps, matched against the file name and against `folder/name`; left out of
+    `--images` folders. A `--dataset` knows its own images and needs none."""

@@ -1,0 +1,40 @@
+"""The table of a corpus: one row per stored image, in Parquet."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from usfmae.base.files import write_by
+
+SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("path", pa.string()),
+        ("frame", pa.int32()),
+        ("num_frames", pa.int32()),
+        ("group", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("spacing_down_mm", pa.float64()),
+        ("spacing_across_mm", pa.float64()),
+        ("content_hash", pa.string()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+    ]
+)
+"""source and path (below the source's root) name the file; frame counts from 0; height and width are those of
+the file in pixels; spacing is null where the file does not say; shard and row say where the pixels are."""
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows as Parquet, the same bytes for the same rows."""
+    table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    write_by(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a manifest, columns as in `SCHEMA`."""
+    return pq.read_table(path, schema=SCHEMA)

@@ -1,0 +1,127 @@
+"""Which files go into a pool, in which order, and who they belong to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from usfmae.base.errors import CorpusError, FolderError
+from usfmae.corpus.config import BuildConfig
+from usfmae.datasets.registry import get_card, read_dataset
+from usfmae.images.read import is_image_path
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of ultrasound files."""
+
+    name: str
+    """Unique name in the corpus."""
+
+    root: Path
+    """Where its files are."""
+
+    dataset: str | None = None
+    """Card of a known dataset, whose reader says which files are images and whose; None for any folder."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file to read."""
+
+    source: str
+    """Name of its source."""
+
+    path: Path
+    """Where it is."""
+
+    name: str
+    """Its path below the source's root, with forward slashes."""
+
+    group: str
+    """What must stay together: the patient where known, else the file itself."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All files of a source, sorted by name."""
+
+    source: Source
+    files: tuple[SourceFile, ...]
+    excluded: tuple[str, ...]
+    """Names left out by a pattern (label maps)."""
+
+    licence: str | None
+    """From the card; None where nobody said."""
+
+
+def list_source(source: Source, config: BuildConfig) -> Listing:
+    """Find the files of a source.
+
+    Raises:
+        FolderError: the folder is not there.
+        CorpusError: it holds no image.
+        DatasetError: a known dataset is not laid out as its card says.
+    """
+    if not source.root.is_dir():
+        raise FolderError(f"{source.root}: no such folder", hint="check the path for a typing slip")
+    if source.dataset is not None:
+        labelled = read_dataset(source.dataset, source.root, find_clusters=False)
+        files = tuple(
+            SourceFile(source.name, item.path, item.name, f"{source.name}/{item.group}")
+            for item in labelled.items
+        )
+        return Listing(source, files, (), _licence(source.dataset))
+    found, excluded = [], []
+    for path in sorted(source.root.rglob("*")):
+        if not path.is_file() or not is_image_path(path):
+            continue
+        name = path.relative_to(source.root).as_posix()
+        if is_excluded(name, config.exclude):
+            excluded.append(name)
+        else:
+            found.append(SourceFile(source.name, path, name, f"{source.name}/{name}"))
+    if not found:
+        why = f" ({len(excluded)} look like label maps and were left out)" if excluded else ""
+        raise CorpusError(
+            f"{source.root}: no image found{why}",
+            hint="PNG, JPEG, BMP, TIFF, GIF and DICOM files are read; check the folder",
+        )
+    return Listing(source, tuple(found), tuple(excluded), None)
+
+
+def unique_sources(sources: Sequence[Source]) -> list[Source]:
+    """The sources with distinct names: a second `scans` becomes `scans-2`.
+
+    Raises:
+        CorpusError: no source at all, or the same folder twice.
+    """
+    if not sources:
+        raise CorpusError("no source was given", hint="name folders with --images DIR or --dataset NAME=DIR")
+    taken: set[str] = set()
+    folders: set[Path] = set()
+    unique = []
+    for source in sources:
+        folder = source.root.resolve()
+        if folder in folders:
+            raise CorpusError(f"{source.root}: is given twice")
+        folders.add(folder)
+        name, number = source.name, 1
+        while name in taken:
+            number += 1
+            name = f"{source.name}-{number}"
+        taken.add(name)
+        unique.append(Source(name, source.root, source.dataset))
+    return unique
+
+
+def is_excluded(name: str, patterns: Sequence[str]) -> bool:
+    """Whether the last part of a path, or its last two parts, match a pattern."""
+    parts = name.split("/")
+    tails = (parts[-1], "/".join(parts[-2:]))
+    return any(fnmatchcase(tail, pattern) for tail in tails for pattern in patterns)
+
+
+def _licence(dataset: str) -> str | None:
+    licence = get_card(dataset).licence
+    return licence.spdx or licence.stated
