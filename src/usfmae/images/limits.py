@@ -1,0 +1,34 @@
+"""Sizes that are refused before anything is decoded, so a bad header cannot fill the memory."""
+
+from pathlib import Path
+
+from usfmae.base.errors import ImageError
+
+MIN_SIDE_PX = 8
+"""Smaller pictures are icons, spacers and tracking pixels."""
+
+MAX_SIDE_PX = 10_000
+"""The largest panoramic scans are about 6,000 px wide."""
+
+MAX_AREA_PX = 50_000_000
+"""150 MB as colour; a corpus worker holds one such frame and its grey copy."""
+
+
+def check_size(path: Path, height: int, width: int) -> None:
+    """Refuse a frame of a size that no ultrasound image has.
+
+    Args:
+        path: the file, for the message.
+        height: rows in pixels, from the header.
+        width: columns in pixels.
+
+    Raises:
+        ImageError: a side is below MIN_SIDE_PX or above MAX_SIDE_PX, or the area is above MAX_AREA_PX.
+    """
+    size = f"{path}: is {width} x {height} px (across x down)"
+    if min(height, width) < MIN_SIDE_PX:
+        raise ImageError(f"{size}, too small: each side needs at least {MIN_SIDE_PX} px")
+    if max(height, width) > MAX_SIDE_PX:
+        raise ImageError(f"{size}, too large: a side may have at most {MAX_SIDE_PX:,} px")
+    if height * width > MAX_AREA_PX:
+        raise ImageError(f"{size}, too large: at most {MAX_AREA_PX // 10**6} million pixels")

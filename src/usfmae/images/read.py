@@ -1,0 +1,156 @@
+"""The only way from a file to pixels: PNG, JPEG, BMP, TIFF, GIF, WebP, PNM, JPEG 2000 and DICOM.
+
+Stills give one frame, animations, multi-page files and cines give several, one at a time, so a long
+clip never sits in memory whole. Formats are told by content, not by the file's name. A file that
+cannot be read completely is an `ImageError`, never a half-grey picture.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from usfmae.base.errors import ImageError
+from usfmae.images.dicom import dicom_frames, has_dicom_magic
+from usfmae.images.frame import Colour, Frame, FrameSource, Grey
+from usfmae.images.intensity import to_8_bits
+from usfmae.images.limits import check_size
+
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
+"""Names under which DICOM files usually travel; scanners also write files without any suffix."""
+
+IMAGE_SUFFIXES = DICOM_SUFFIXES | {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff"),
+    *(".gif", ".webp", ".pgm", ".ppm", ".jp2", ".j2k"),
+}
+"""Lower-case suffixes that `is_image_path` takes for images."""
+
+PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP", "PPM", "JPEG2000")
+"""Only these decoders are ever started, whatever the file claims to be; JPEG includes MPO."""
+
+
+def is_image_path(path: Path) -> bool:
+    """Whether a file is meant to be an image, by its suffix, or by DICOM's magic where there is none.
+
+    Hidden files (`._scan.png` of a macOS archive) are not. The file is opened only if its suffix is missing
+    or a number, as in `IM_0001` and `1.2.840.113619.2`.
+    """
+    if path.name.startswith("."):
+        return False
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return True
+    return (not suffix or suffix[1:].isdigit()) and path.is_file() and has_dicom_magic(path)
+
+
+def read_frame(path: Path) -> Frame:
+    """The first frame of a file; see `read_frames`."""
+    for frame in _frames(path, max_frames=None):
+        return frame
+    raise ImageError(f"{path}: holds no frame")
+
+
+def read_frames(path: Path, *, max_frames: int | None = None) -> Iterator[Frame]:
+    """Read the frames of one file in order, one at a time.
+
+    Grey files give grey frames, everything else gives colour: palettes are looked up, CMYK and YBR are
+    converted (once), transparent pixels are laid over black, EXIF orientation is applied, MONOCHROME1 is
+    inverted, DICOM windows are applied. Deeper values become 8 bits by `images.intensity.to_8_bits`.
+
+    Args:
+        path: the file.
+        max_frames: at most this many, spread evenly over the clip; None for all.
+
+    Yields:
+        Frames with uint8 pixels "height width" or "height width 3" (red, green, blue).
+
+    Raises:
+        ImageError: missing, empty, cut short, not an image, or of a size outside `images.limits`. Frames
+            before a damaged one have been yielded by then.
+        MissingExtraError: a DICOM file, and pydicom is not installed.
+        ValueError: `max_frames` is below 1.
+    """
+    if max_frames is not None and max_frames < 1:
+        raise ValueError(f"max_frames must be at least 1, not {max_frames}")
+    return _frames(path, max_frames=max_frames)
+
+
+def spread(num_frames: int, max_frames: int | None) -> Sequence[int]:
+    """Indices of at most `max_frames` of `num_frames` frames: the middles of equal stretches, ascending."""
+    if max_frames is None or num_frames <= max_frames:
+        return range(num_frames)
+    return [(2 * index + 1) * num_frames // (2 * max_frames) for index in range(max_frames)]
+
+
+def _frames(path: Path, *, max_frames: int | None) -> Iterator[Frame]:
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder, not a file")
+    try:
+        empty = path.stat().st_size == 0
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}") from error
+    if empty:
+        raise ImageError(f"{path}: is empty (0 bytes)")
+    if path.suffix.lower() in DICOM_SUFFIXES or has_dicom_magic(path):
+        yield from dicom_frames(path, choose=lambda num_frames: spread(num_frames, max_frames))
+    else:
+        yield from _picture_frames(path, max_frames=max_frames)
+
+
+def _picture_frames(path: Path, *, max_frames: int | None) -> Iterator[Frame]:
+    with _decoding(path):
+        image = Image.open(path, formats=PILLOW_FORMATS)
+    with image:
+        with _decoding(path):
+            check_size(path, image.height, image.width)
+            # A camera's MPO is one photograph with previews behind it, not a clip.
+            num_frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+        for index in spread(num_frames, max_frames):
+            with _decoding(path):
+                if num_frames > 1:
+                    image.seek(index)
+                    check_size(path, image.height, image.width)
+                pixels = _pixels(image)
+            yield Frame(pixels, spacing_mm=None, source=FrameSource(str(path), index, num_frames))
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises on damaged bytes into one ImageError, and keep its warnings quiet."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except ImageError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path}: is too large to decode ({error})") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: is not an image that can be read here") from error
+    except MemoryError as error:
+        raise ImageError(f"{path}: needs more memory than there is") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError, ...
+        raise ImageError(f"{path}: is damaged or cut short ({error})") from error
+
+
+def _pixels(image: Image.Image) -> Grey | Colour:
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        image = _over_black(image)
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    if image.mode.startswith("I") or image.mode == "F":
+        return np.ascontiguousarray(to_8_bits(np.asarray(image)))
+    return np.asarray(image.convert("RGB"))
+
+
+def _over_black(image: Image.Image) -> Image.Image:
+    grey = image.mode in ("1", "L", "LA", "La")
+    seen = image.convert("RGBA")
+    black = Image.new("RGBA", seen.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, seen).convert("L" if grey else "RGB")
