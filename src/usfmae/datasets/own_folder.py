@@ -1,5 +1,6 @@
 """A user's own labelled images: one folder per class, or a `labels.csv`."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -97,15 +98,18 @@ class OwnFolder(Layout):
 
 
 def _inside(base: Path, text: str) -> Path | None:
-    """The file below `base` that a cell names; None if there is none (or it lies elsewhere)."""
-    path = base / text.replace("\\", "/")
+    """The file below `base` that a cell names; None if there is none, or it lies elsewhere.
+
+    Only the name has to stay below `base`: it may be a link to a file anywhere.
+    """
+    top = Path(os.path.normpath(base.absolute()))
+    path = Path(os.path.normpath(top / text.replace("\\", "/")))
     try:
-        inside = path.resolve().is_relative_to(base.resolve())
-        if not text or not inside or not path.is_file():
+        if not text or not path.is_relative_to(top) or not path.is_file():
             return None
     except (OSError, ValueError):  # a name too long, or with a zero byte
         return None
-    return base / path.resolve().relative_to(base.resolve())
+    return base / path.relative_to(top)
 
 
 def _refuse_unknown(

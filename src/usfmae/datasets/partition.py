@@ -21,9 +21,9 @@ def deal_groups(
     """Deal whole groups to sides so that each side gets its share of the images of every class.
 
     Class by class, groups are taken in the order of their hash and each goes to the side that is furthest
-    behind its share and still has room for it (Adams' method of apportionment, which gives every side one
-    group before any gets far ahead). A group of several classes counts as the rarest of them. Shares are met
-    to about one group per class and side.
+    behind its share and still has room for it (Adams' method of apportionment). No side stays without a
+    class that has as many groups as there are sides. A group of several classes counts as the rarest of them.
+    Shares are met to about one group per class and side.
 
     Args:
         groups: the group of each image.
@@ -44,8 +44,12 @@ def deal_groups(
     for members in groups_by_class(groups, labels, seed=seed, purpose=purpose).values():
         targets = [share * sum(sizes[group] for group in members) for share in shares]
         filled = [0] * len(shares)
-        for group in members:
-            side = _side_for(sizes[group], filled, targets)
+        smallest = ceil(min(targets))
+        ordered = sorted(
+            members, key=lambda group: sizes[group] <= smallest
+        )  # large ones first, else as hashed
+        for position, group in enumerate(ordered):
+            side = _side_for(sizes[group], filled, targets, num_left=len(ordered) - position)
             filled[side] += sizes[group]
             side_of[group] = side
     return np.array([side_of[group] for group in groups], dtype=np.int64)
@@ -69,10 +73,11 @@ def groups_by_class(
     return dict(sorted(members.items()))
 
 
-def _side_for(size: int, filled: Sequence[int], targets: Sequence[float]) -> int:
-    """The side that a group of `size` images goes to."""
+def _side_for(size: int, filled: Sequence[int], targets: Sequence[float], *, num_left: int) -> int:
+    """The side that a group of `size` images goes to when `num_left` groups, it included, are to be dealt."""
     sides = range(len(targets))
+    empty = [side for side in sides if not filled[side]]
     with_room = [side for side in sides if filled[side] + size <= ceil(targets[side] - 1e-9)]
-    if with_room:  # the one furthest behind; the larger share where two are equally far
-        return min(with_room, key=lambda side: (filled[side] / targets[side], -targets[side], side))
-    return max(sides, key=lambda side: targets[side] - filled[side])
+    candidates = empty if num_left <= len(empty) else with_room or sides
+    # the one furthest behind; the larger share where two are equally far
+    return min(candidates, key=lambda side: (filled[side] / targets[side], -targets[side], side))

@@ -24,7 +24,8 @@ TEST_RATIO = 0.2
 VAL_RATIO = 0.1
 """Share of the validation side in a split that is carved altogether (70/10/20)."""
 
-Indices = Int64[np.ndarray, " side"]
+Indices = Int64[np.ndarray, " _"]
+"""Indices into `LabelledSet.items`, ascending."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +35,14 @@ class Split:
     name: str
     """fold-2, official, carved-from-train, grouped-70-10-20."""
 
-    train: Indices
-    val: Indices
-    test: Indices
+    train: Int64[np.ndarray, " train"]
+    val: Int64[np.ndarray, " val"]
+    test: Int64[np.ndarray, " test"]
 
     notes: tuple[str, ...] = ()
     """What a reader of the result has to know about this split."""
 
-    known_leaks: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    known_leaks: Int64[np.ndarray, " leak"] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Validation and test images that the official lists put apart from a near-duplicate: report with and
     without them (`without_known_leaks`). Empty nearly everywhere."""
 

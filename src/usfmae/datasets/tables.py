@@ -94,7 +94,7 @@ def nearest_column(name: str, columns: Sequence[str]) -> str:
     for column in columns:
         if column.casefold() == name.casefold():
             return f"rename column '{column}' to '{name}'"
-    close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, columns, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'? Rename it to '{name}'" if close else f"add a column '{name}'"
 
 
