@@ -1,0 +1,168 @@
+"""The part of a report about one evaluation: metrics, ROC, confusion matrix, folds, notes."""
+
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from usfmae.evaluate.metrics import METRICS
+from usfmae.evaluate.predictions import per_group
+from usfmae.evaluate.report_charts import Line, line_chart
+from usfmae.evaluate.report_compare import SHOWN
+from usfmae.evaluate.report_folders import ResultFolder
+from usfmae.evaluate.report_words import (
+    UNKNOWN,
+    count,
+    duration,
+    interval,
+    metric_name,
+    number,
+    sentences,
+    table,
+)
+from usfmae.evaluate.roc import roc_curve
+
+
+def result_section(result: ResultFolder) -> str:
+    """HTML of one evaluation."""
+    record = result.record
+    parts = [
+        f"<section><h2>{escape(result.label)} on {escape(str(record.get('task', UNKNOWN)))}</h2>",
+        f'<p class="where">{escape(result.path.name)}</p>',
+        sentences(result.problems),
+    ]
+    if record:
+        parts += [_facts(result), _metric_table(result)]
+        parts.append(f'<div class="charts">{_roc(result)}{_confusion(result)}</div>')
+        parts += [_folds(record), _notes(record)]
+    return "".join([*parts, "</section>"])
+
+
+def _facts(result: ResultFolder) -> str:
+    record = result.record
+    split = record.get("split") or {}
+    facts = {
+        "Split": escape(str(split.get("name", UNKNOWN))),
+        "Learnt from": f"{count(split.get('num_train'))} images",
+        "Validation": f"{count(split.get('num_val'))} images",
+        "Tested on": f"{count(record.get('num_images'))} images of {count(record.get('num_patients'))} "
+        f"{escape(str(record.get('group_kind', 'patient')))}",
+        "Epochs": str(record.get("epochs", UNKNOWN)),
+        "Seed": str(record.get("seed", UNKNOWN)),
+        "Time": duration(record.get("seconds")),
+        "Peak memory": f"{number(record.get('peak_memory_gb'), 2)} GB",
+        "Weights": f"<code>{escape(str(record.get('weights_sha256') or 'random start')[:12])}</code>",
+        "Split hash": f"<code>{escape(str(split.get('sha256', UNKNOWN))[:12])}</code>",
+    }
+    shown = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
+    return f'<dl class="facts">{shown}</dl>'
+
+
+def _metric_table(result: ResultFolder) -> str:
+    columns = {
+        "Per image": result.metrics,
+        "Per patient": result.record.get("metrics_per_patient") or {},
+        "Without near-duplicates": result.record.get("metrics_without_near_duplicates") or {},
+    }
+    columns = {name: metrics for name, metrics in columns.items() if metrics}
+    if not columns:
+        return "<p>No metrics were written.</p>"
+    names = [*METRICS, *(name for name in result.metrics if name not in METRICS)]
+    rows = [
+        [escape(metric_name(name)), *(interval(metrics.get(name)) for metrics in columns.values())]
+        for name in names
+        if any(name in metrics for metrics in columns.values())
+    ]
+    rows += [
+        [f"F1 of {escape(str(name))}", interval(value), *([UNKNOWN] * (len(columns) - 1))]
+        for name, value in (result.record.get("f1_per_class") or {}).items()
+    ]
+    return table(["Metric", *columns], rows, kind="numbers")
+
+
+def _roc(result: ResultFolder) -> str:
+    if result.predictions is None:
+        return ""
+    bootstrap, positive = result.bootstrap, result.positive
+    curves = {"images": roc_curve(result.predictions, positive=positive, bootstrap=bootstrap)}
+    if result.record.get("metrics_per_patient"):
+        patients, _ = per_group(result.predictions, positive=positive)
+        curves["patients"] = roc_curve(patients, positive=positive, bootstrap=bootstrap)
+    lines = [
+        Line(
+            f"Per {kind.removesuffix('s')}, AUROC {curve.auroc:.3f}"
+            + (" (band: 95 %, drawn over patients)" if kind == "images" else ""),
+            curve.false_positive.tolist(),
+            curve.true_positive.tolist(),
+            None if curve.low is None or kind == "patients" else curve.low.tolist(),
+            None if curve.high is None or kind == "patients" else curve.high.tolist(),
+        )
+        for kind, curve in curves.items()
+        if curve is not None
+    ]
+    if not lines:
+        return "<p>No ROC curve: a class has no test image.</p>"
+    many = len(result.predictions.classes) > 2
+    title = "ROC, mean of each class against the rest" if many else "ROC"
+    chart = line_chart(
+        lines, title=title, x_label="1 − specificity", y_label="Sensitivity",
+        x_range=(0, 1), y_range=(0, 1), square=True, diagonal=True,
+    )  # fmt: skip
+    return f"<div><h3>{title}</h3>{chart}</div>"
+
+
+def _confusion(result: ResultFolder) -> str:
+    counts, classes = result.record.get("confusion"), result.record.get("classes") or []
+    if not counts:
+        return "<p>No confusion matrix was written.</p>"
+    matrix = np.array(counts, dtype=float)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    head = "".join(f'<th scope="col"><span>{escape(str(name))}</span></th>' for name in classes)
+    rows = []
+    for i, name in enumerate(classes):
+        cells = "".join(
+            f'<td style="--share:{share[i, j]:.3f}" class="{"dark" if share[i, j] > 0.55 else ""}">'
+            f"<b>{matrix[i, j]:.0f}</b><small>{100 * share[i, j]:.0f} %</small></td>"
+            for j in range(len(classes))
+        )
+        rows.append(f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>')
+    return (
+        "<div><h3>Confusion matrix</h3><p>Rows: truth. Columns: prediction. Images, and share of the row.</p>"
+        f'<div class="scroll"><table class="confusion"><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div></div>"
+    )
+
+
+def _folds(record: dict[str, Any]) -> str:
+    folds = record.get("folds") or []
+    if len(folds) < 2:
+        return ""
+    names = [name for name in SHOWN if name in (folds[0].get("metrics") or {})]
+    rows = [
+        [
+            escape(str(fold.get("split", fold.get("fold", i)))),
+            count(fold.get("num_test")),
+            *(interval((fold.get("metrics") or {}).get(name)) for name in names),
+        ]
+        for i, fold in enumerate(folds)
+    ]
+    return (
+        f"<h3>Each fold</h3>{table(['Fold', 'Test images', *map(metric_name, names)], rows, kind='numbers')}"
+    )
+
+
+def _notes(record: dict[str, Any]) -> str:
+    found = record.get("contamination")
+    if record.get("init") == "scratch":
+        contamination = "Nothing was pretrained, so the encoder cannot have seen the test images."
+    elif not found or not found.get("checked", True):
+        why = (found or {}).get("why", "the record says nothing about it")
+        contamination = f"Whether the encoder saw test images while pretraining was not checked: {why}."
+    else:
+        first = f" (first: {found['first']})" if found.get("first") else ""
+        contamination = (
+            f"{found.get('test_images_in_pool', UNKNOWN)} of {found.get('of', UNKNOWN)} test images are in "
+            f"the pretraining pool, compared by content{first}."
+        )
+    notes = [contamination, *map(str, record.get("notes") or [])]
+    return f"<h3>Notes</h3><ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"

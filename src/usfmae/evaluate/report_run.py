@@ -1,0 +1,178 @@
+"""The part of a report about one pretraining run: facts, curves, pictures."""
+
+from collections import defaultdict
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from usfmae.evaluate.report_charts import Line, line_chart
+from usfmae.evaluate.report_folders import Pictures, RunFolder
+from usfmae.evaluate.report_words import UNKNOWN, count, duration, metric_name, number, picture, sentences
+
+MAX_LOOKS, MAX_SHOWN, MAX_SAMPLES = 5, 4, 8
+
+
+def run_section(run: RunFolder) -> str:
+    """HTML of a run."""
+    return "".join(
+        [
+            f"<section><h2>Pretraining: {escape(run.path.name)}</h2>",
+            sentences(run.problems),
+            _facts(run),
+            _samples(run),
+            _curves(run),
+            _watched(run),
+            _reconstructions(run),
+            "</section>",
+        ]
+    )
+
+
+def _facts(run: RunFolder) -> str:
+    record = run.record
+    corpus = record.get("corpus") or {}
+    parameters = record.get("num_parameters") or {}
+    if isinstance(parameters, dict):
+        sizes = ", ".join(
+            f"{name} {value / 1e6:.2f} M" for name, value in parameters.items() if isinstance(value, int)
+        )
+    else:
+        sizes = f"{parameters / 1e6:.2f} M"
+    facts = {
+        "Recipe": escape(str(record.get("recipe", UNKNOWN))),
+        "State": escape(str(record.get("status", UNKNOWN))),
+        "Images": count(corpus.get("num_images")),
+        "Steps": f"{count(record.get('steps_done'))} of {count(record.get('total_steps'))}",
+        "Parameters": sizes or UNKNOWN,
+        "Device": escape(str(record.get("device", UNKNOWN))),
+        "Time": duration(record.get("seconds")),
+        "Peak memory": f"{number(record.get('peak_memory_gb'), 2)} GB",
+        "Corpus": f"<code>{escape(str(corpus.get('sha256', UNKNOWN))[:12])}</code>",
+    }
+    shown = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
+    return f'<dl class="facts">{shown}</dl>'
+
+
+def _samples(run: RunFolder) -> str:
+    if not run.pictures:
+        return ""
+    frames = run.pictures[-1].original[:MAX_SAMPLES]
+    shown = "".join(picture(frame, said=f"Sample frame {i + 1}") for i, frame in enumerate(frames))
+    return f'<h3>Sample frames</h3><p>As the network gets them.</p><div class="strip">{shown}</div>'
+
+
+def _curves(run: RunFolder) -> str:
+    lines = [line for line in run.of_kind("train") if _finite(line, "loss")]
+    if not lines:
+        return "<h3>Loss</h3><p>No training step was logged.</p>"
+    epochs = [_place(line) for line in lines]
+    unit = "epoch" if "epoch" in lines[0] else "step"
+    losses = [float(line["loss"]) for line in lines]
+    charts = [
+        line_chart(
+            [Line("", epochs, losses)], title="Loss while training", x_label=unit.capitalize(),
+            y_label="Loss (mean square, hidden patches)",
+        )
+    ]  # fmt: skip
+    if all(_finite(line, "lr") for line in lines):
+        rates = [float(line["lr"]) for line in lines]
+        charts.append(
+            line_chart(
+                [Line("", epochs, rates)],
+                title="Learning rate",
+                x_label=unit.capitalize(),
+                y_label="Learning rate",
+            )
+        )
+    tail = max(1, len(losses) // 20)
+    speeds = [float(line["images_per_s"]) for line in lines if _finite(line, "images_per_s")]
+    said = f"<p>Loss from <b>{number(np.mean(losses[:tail]))}</b> to <b>{number(np.mean(losses[-tail:]))}</b>"
+    said += f", {np.median(speeds):,.0f} images per second.</p>" if speeds else ".</p>"
+    return f'<h3>Loss and learning rate</h3>{said}<div class="charts">{"".join(charts)}</div>'
+
+
+def _watched(run: RunFolder) -> str:
+    curves: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for line in run.of_kind("watch"):
+        if _finite(line, "value"):
+            curves[str(line.get("metric", "value"))][str(line.get("task", ""))].append(line)
+    title = "<h3>What the encoder is worth along the way</h3>"
+    if not curves:
+        return f"{title}<p>No labelled set was watched while training.</p>"
+    charts = []
+    said = []
+    for metric, tasks in curves.items():
+        drawn = []
+        for task, looks in tasks.items():
+            whole = all(_finite(look, "low") and _finite(look, "high") for look in looks)
+            drawn.append(
+                Line(
+                    f"{task}, with 95 % interval" if whole else task,
+                    [_place(look) for look in looks],
+                    [look["value"] for look in looks],
+                    [look["low"] for look in looks] if whole else None,
+                    [look["high"] for look in looks] if whole else None,
+                    dots=True,
+                )
+            )
+            first, last = number(looks[0]["value"]), number(looks[-1]["value"])
+            said.append(f"{escape(metric_name(metric))} on {escape(task)}: <b>{first}</b> → <b>{last}</b>.")
+        name = metric_name(metric)
+        charts.append(line_chart(drawn, title=f"{name} over the epochs", x_label="Epoch", y_label=name))
+    return f'{title}<p>{" ".join(said)}</p><div class="charts">{"".join(charts)}</div>'
+
+
+def _reconstructions(run: RunFolder) -> str:
+    if not run.pictures:
+        return "<h3>Reconstructions</h3><p>No pictures were kept.</p>"
+    looks = _spread(run.pictures)
+    columns = [
+        ("What it saw", looks[-1].visible),
+        *((_when(run, look.step), look.reconstructed) for look in looks),
+        ("Original", looks[-1].original),
+    ]
+    heads = "".join(f"<th>{escape(name)}</th>" for name, _ in columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{picture(part[i], said=name)}</td>" for name, part in columns) + "</tr>"
+        for i in range(min(MAX_SHOWN, min(len(part) for _, part in columns)))
+    )
+    return (
+        "<h3>Reconstructions</h3><p>From the visible patches on the left the network fills in the hidden "
+        "ones; the same images and patches at every look.</p>"
+        f'<div class="scroll"><table class="triplets"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _spread(pictures: list[Pictures]) -> list[Pictures]:
+    """First, last, and between them more of the early looks, where most happens."""
+    if len(pictures) <= MAX_LOOKS:
+        return pictures
+    chosen = np.unique(np.round((len(pictures) - 1) * np.linspace(0, 1, MAX_LOOKS) ** 2).astype(int))
+    return [pictures[index] for index in chosen]
+
+
+def _when(run: RunFolder, step: int) -> str:
+    """The epoch of a step, told from the lines around it."""
+    known = [
+        (line["step"], line["epoch"])
+        for line in run.lines
+        if _finite(line, "step") and _finite(line, "epoch")
+    ]
+    steps = {int(one): epoch for one, epoch in known}
+    if step == 0:
+        return "Before training"
+    if not known:
+        return f"Step {step:,}"
+    last_step, last_epoch = max(known)
+    return f"Epoch {steps.get(step, step * last_epoch / max(last_step, 1)):.3g}"
+
+
+def _place(line: dict[str, Any]) -> float:
+    return float(line["epoch"] if _finite(line, "epoch") else line.get("step", 0))
+
+
+def _finite(line: dict[str, Any], name: str) -> bool:
+    value = line.get(name)
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
