@@ -59,7 +59,6 @@ def pretrain(
     """Pretrain a masked autoencoder on a corpus; --out gets weights, curves, pictures and report.html."""
     from usfmae.base.config import with_settings
     from usfmae.cli.live import live_knn
-    from usfmae.evaluate.report import write_report
     from usfmae.pretrain.run import pretrain as run
     from usfmae.recipes.registry import get_recipe
 
@@ -77,6 +76,8 @@ def pretrain(
         resume=resume,
         overwrite=overwrite,
     )
+    from usfmae.evaluate.report import write_report
+
     page = write_report(out / "report.html", title=f"Pretraining: {out.name}", runs=[out])
     typer.echo(f"{out}: {record['steps_done']} steps in {record['seconds']:.0f} s; open {page}")
 

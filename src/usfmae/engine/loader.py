@@ -1,7 +1,6 @@
 """Batches by step number, made ahead in worker processes or in this one: the same batches either way."""
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import torch
@@ -9,11 +8,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from usfmae.engine.loop import Batch
 
-
-class BatchMaker(Protocol):
-    """Makes batch number `step`, a pure function of the step; picklable."""
-
-    def __call__(self, step: int) -> Batch: ...
+BatchMaker = Callable[[int], Batch]
+"""Makes batch number `step`, a pure function of the step; picklable."""
 
 
 class _Steps(Dataset[Batch]):

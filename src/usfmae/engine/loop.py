@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 import torch
 from pydantic import Field
@@ -32,16 +31,11 @@ Batch = tuple[Tensor, ...]
 """Tensors with one row per image."""
 
 
-class StepFunction(Protocol):
-    """What one step computes: the loss of a batch, mean over its images, ready for `backward`."""
+StepFunction = Callable[[nn.Module, Batch], Tensor]
+"""What one step computes: the loss of a batch, mean over its images, ready for `backward`."""
 
-    def __call__(self, module: nn.Module, batch: Batch) -> Tensor: ...
-
-
-class Hook(Protocol):
-    """Called after every step with the number of steps done; returns lines for the metrics log."""
-
-    def __call__(self, step: int) -> Sequence[dict[str, object]]: ...
+Hook = Callable[[int], Sequence[dict[str, object]]]
+"""Called after every step with the number of steps done; returns lines for the metrics log."""
 
 
 class LoopConfig(Config):

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from usfmae.base.seeds import rng_for
+from usfmae.engine.augment import AugmentConfig, augment_batch, resized, whole_batch
+
+STILL = AugmentConfig(scale=(1.0, 1.0), aspect=(1.0, 1.0), flip_across=0.0)
+
+
+def images(count: int = 3, side: int = 32) -> np.ndarray:
+    return rng_for(0, "test images").integers(0, 256, (count, side, side), dtype=np.uint8)
+
+
+def views(config: AugmentConfig, *, image_px: int = 32, seed: int = 0, count: int = 3) -> np.ndarray:
+    return augment_batch(images(count), image_px=image_px, config=config, rng=rng_for(seed, "augment"))
+
+
+def test_the_whole_image_unflipped_is_the_image():
+    assert np.array_equal(views(STILL), images())
+
+
+def test_flips_mirror_left_and_right_or_up_and_down():
+    across = STILL.model_copy(update={"flip_across": 1.0})
+    down = STILL.model_copy(update={"flip_down": 1.0})
+    assert np.array_equal(views(across), images()[:, :, ::-1])
+    assert np.array_equal(views(down), images()[:, ::-1])
+
+
+def test_a_quarter_turn_turns():
+    turned = views(STILL.model_copy(update={"rotate_deg": (90.0, 90.0), "interpolation": "nearest"}))
+    assert np.array_equal(turned, np.rot90(images(), axes=(1, 2)))
+
+
+def test_the_defaults_never_turn_depth_upside_down():
+    ramp = np.repeat(np.arange(0, 256, 8, dtype=np.uint8)[:, None], 32, axis=1)
+    for seed in range(20):
+        view = augment_batch(ramp[None], image_px=32, config=AugmentConfig(), rng=rng_for(seed, "x"))[0]
+        assert view[-1].mean() > view[0].mean()
+
+
+def test_views_depend_on_the_seed_alone():
+    assert np.array_equal(views(AugmentConfig(), seed=1), views(AugmentConfig(), seed=1))
+    assert not np.array_equal(views(AugmentConfig(), seed=1), views(AugmentConfig(), seed=2))
+
+
+def test_crops_have_the_area_and_shape_asked_for():
+    # A white image in which column x has value x and row y value y would need two channels; two ramps do.
+    side = 200
+    ramp = np.tile(np.arange(side, dtype=np.uint8), (side, 1))
+    config = AugmentConfig(scale=(0.25, 0.25), aspect=(1.0, 1.0), flip_across=0.0)
+    for image, axis in ((ramp, 1), (ramp.T.copy(), 0)):
+        view = augment_batch(image[None], image_px=100, config=config, rng=rng_for(0, "crop"))[0]
+        span = np.ptp(np.take(view, [0, -1], axis=axis).astype(int), axis=axis)
+        assert abs(span - 99).max() <= 1  # a crop of a quarter of the area spans half of each side
+
+
+@given(low=st.floats(0.05, 1.0), extra=st.floats(0, 1.5), seed=st.integers(0, 99))
+def test_any_scale_gives_views_of_the_size_asked_for(low, extra, seed):
+    config = AugmentConfig(scale=(low, low + extra), aspect=(0.5, 2.0))
+    assert views(config, image_px=17, seed=seed).shape == (3, 17, 17)
+
+
+def test_shrinking_averages():
+    # Rows of 0 and 200 in turn average to 100 at half the size; nearest neighbour would keep one of them.
+    stripes = np.tile(np.array([[0], [200]], dtype=np.uint8), (16, 32))
+    assert np.unique(resized(stripes, 16, "area")).tolist() == [100]
+    assert np.unique(whole_batch(stripes[None], image_px=16)).tolist() == [100]
+
+
+def test_evaluation_sees_the_whole_image_untouched_at_its_own_size():
+    assert whole_batch(images(), image_px=32) is not None
+    assert np.array_equal(whole_batch(images(), image_px=32), images())
+
+
+@pytest.mark.parametrize("scale", [(0.0, 1.0), (0.9, 0.5)])
+def test_nonsense_ranges_are_refused(scale):
+    with pytest.raises(ValidationError, match="scale must be two positive numbers in ascending order"):
+        AugmentConfig(scale=scale)

@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from usfmae.base.errors import SettingError
+from usfmae.base.input_spec import InputSpec
+from usfmae.engine.devices import pick_device, pick_precision, to_input
+
+
+def test_standardisation_by_hand():
+    # 51 / 255 = 0.2: (0.2 - 0.1) / 0.5 = 0.2 in the first channel, (0.2 - 0.4) / 0.25 = -0.8 in the second.
+    spec = InputSpec(image_px=8, channels=2, mean=(0.1, 0.4), std=(0.5, 0.25))
+    inputs = to_input(torch.full((1, 8, 8), 51, dtype=torch.uint8), spec, torch.device("cpu"))
+    assert inputs.shape == (1, 2, 8, 8)
+    assert inputs[0, :, 0, 0].tolist() == pytest.approx([0.2, -0.8])
+
+
+def test_one_mean_serves_all_channels():
+    spec = InputSpec(image_px=8, channels=3, mean=(0.5,), std=(0.5,))
+    inputs = to_input(torch.zeros(2, 8, 8, dtype=torch.uint8), spec, torch.device("cpu"))
+    assert inputs.shape == (2, 3, 8, 8)
+    assert inputs.unique().tolist() == [-1]
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(SettingError, match="this machine has none"):
+        pick_device("cuda")
+    assert pick_device("auto").type == "cpu"
+
+
+def test_a_precision_asked_for_is_kept():
+    assert pick_precision("fp32", torch.device("cpu")) == "fp32"
+    assert pick_precision("bf16", torch.device("cpu")) == "bf16"
+    assert pick_precision("auto", torch.device("cpu")) in {"bf16", "fp32"}
