@@ -1,0 +1,119 @@
+import errno
+import json
+import os
+
+import pytest
+
+from usfmae.base.errors import FolderError
+from usfmae.base.files import (
+    claim_folder,
+    file_sha256,
+    new_file,
+    new_folder,
+    read_json,
+    remove_partials,
+    write_by,
+    write_json,
+    write_text,
+)
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_json(tmp_path / "deep" / "a.json", {"µ": [1, None]})
+    assert read_json(tmp_path / "deep" / "a.json") == {"µ": [1, None]}
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_no_litter(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(RuntimeError, match="cut"), new_file(tmp_path / "a.txt") as file:
+        file.write(b"half of the ne")
+        raise RuntimeError("cut")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError, match="cut"), new_folder(tmp_path / "step") as folder:
+        (folder / "one").write_text("1")
+        raise RuntimeError("cut")
+    assert list(tmp_path.iterdir()) == []
+    for content in ("1", "2"):
+        with new_folder(tmp_path / "step") as folder:
+            (folder / "one").write_text(content)
+    assert (tmp_path / "step" / "one").read_text() == "2"
+
+
+def test_a_library_that_wants_a_path_gets_one_with_the_same_suffix(tmp_path):
+    write_by(tmp_path / "x.npy", lambda path: path.write_text(path.suffix))
+    assert (tmp_path / "x.npy").read_text() == ".npy"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_is_a_clear_error(tmp_path, monkeypatch):
+    def full(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FolderError, match=r"a\.txt: cannot be written \(No space left on device\)") as caught:
+        write_text(tmp_path / "a.txt", "x")
+    assert "--resume" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_that_json_does_not_know_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_and_broken_json_are_clear_errors(tmp_path):
+    with pytest.raises(FolderError, match="no such file"):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(FolderError, match="cannot be read as JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_an_existing_folder_is_an_error_unless_asked(tmp_path):
+    out = tmp_path / "run"
+    claim_folder(out, marker="run.json")
+    claim_folder(out, marker="run.json")  # empty is as good as new
+    write_json(out / "run.json", {})
+    with pytest.raises(FolderError, match="exists already") as caught:
+        claim_folder(out, marker="run.json")
+    assert "--resume" in caught.value.hint
+    claim_folder(out, marker="run.json", resume=True)
+    assert (out / "run.json").exists()
+    claim_folder(out, marker="run.json", overwrite=True)
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_of_somebody_else_is_never_deleted(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(FolderError, match=r"holds no run\.json, so it was not made by this command"):
+        claim_folder(tmp_path, marker="run.json", overwrite=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_resume_and_overwrite_exclude_each_other(tmp_path):
+    with pytest.raises(FolderError, match="exclude each other"):
+        claim_folder(tmp_path, marker="run.json", resume=True, overwrite=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FolderError, match="is a file, not a folder"):
+        claim_folder(tmp_path / "file", marker="run.json")
+
+
+def test_litter_of_killed_writers_is_removed(tmp_path):
+    (tmp_path / "parts" / ".partial-abc").mkdir(parents=True)
+    (tmp_path / ".partial-x.json").write_text("")
+    (tmp_path / "good.json").write_text(json.dumps(1))
+    assert remove_partials(tmp_path) == 2
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["good.json", "parts"]
+
+
+def test_the_hash_of_an_empty_file_is_the_published_one(tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    assert (
+        file_sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    )

@@ -1,0 +1,17 @@
+import pytest
+from pydantic import ValidationError
+
+from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
+
+
+def test_a_mean_per_channel_or_one_for_all():
+    assert InputSpec(channels=3, mean=(0.1,), std=(1.0,)).channels == 3
+    assert IMAGENET_INPUT.mean == (0.485, 0.456, 0.406)
+    with pytest.raises(ValidationError, match="mean needs 1 or 3 values"):
+        InputSpec(channels=3, mean=(0.1, 0.2), std=(1.0,))
+
+
+@pytest.mark.parametrize("std", [(), (0.0,), (-1.0,)])
+def test_a_deviation_that_cannot_divide_is_refused(std):
+    with pytest.raises(ValidationError, match="std must be positive"):
+        InputSpec(std=std)
