@@ -131,6 +131,7 @@ SAID = (
     "1 min 15 s",
     "1.25 GB",
     "250 images per second",
+    "Learning rate (1e-3)",
     "9.8.7",
     "abc123def456",
     "numpy 2.4.1",
@@ -140,10 +141,10 @@ SAID = (
     "0.99 GB",
     "fold-3 is not here",
     "0 of 80 test images are in the pretraining pool",
-    "10 % of the labels",
+    "10\u00a0% of the labels",
     "cafecafecafe",
     "beefbeefbeef",
-    "80 images of 40 patient",
+    "80 images of 40 patients",
 )
 
 

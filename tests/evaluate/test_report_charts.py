@@ -35,9 +35,12 @@ def test_ticks_are_round_numbers_inside_the_axis(low, high, expected):
     assert Axis("", low, high).ticks() == pytest.approx(expected)
 
 
-def test_small_rates_are_written_in_powers_of_ten():
-    figure = line_chart([Line("", [0, 1], [0, 1e-3])], **SETTINGS)
-    assert ">2.0e-4<" in figure
+def test_zero_has_no_sign_and_digits_follow_the_step():
+    figure = line_chart([Line("", [-1, 1], [0, 0.05])], **SETTINGS)
+    labels = re.findall(r">(-?[\d.]+)</text>", figure)
+    assert "0.0" in labels
+    assert "-0.0" not in labels
+    assert "0.02" in labels
 
 
 def test_every_chart_is_sound_xml_whatever_the_names():

@@ -49,7 +49,9 @@ class Axis:
         magnitude = 10.0 ** np.floor(np.log10(raw))
         step = magnitude * min((1, 2, 2.5, 5, 10), key=lambda factor: abs(factor * magnitude - raw))
         first = np.ceil(self.low / step - 1e-9)
-        return [float(number * step) for number in np.arange(first, np.floor(self.high / step + 1e-9) + 1)]
+        return [
+            float(number * step) + 0.0 for number in np.arange(first, np.floor(self.high / step + 1e-9) + 1)
+        ]
 
 
 def line_chart(
@@ -102,7 +104,8 @@ def line_chart(
             )
             parts.append(f'<g class="dots {colour}">{dots}</g>')
     picture = _svg(parts, title=title, width=width, height=height)
-    return f'<figure class="chart">{picture}{_legend([line.name for line in lines])}</figure>'
+    shape = "chart square" if square else "chart"
+    return f'<figure class="{shape}">{picture}{_legend([line.name for line in lines])}</figure>'
 
 
 @dataclass(frozen=True)
@@ -214,8 +217,6 @@ def _labelled(ticks: Sequence[float]) -> list[tuple[float, str]]:
     if not ticks:
         return []
     step = ticks[1] - ticks[0] if len(ticks) > 1 else abs(ticks[0]) or 1.0
-    if max(abs(tick) for tick in ticks) < 1e-2:
-        return [(tick, "0" if tick == 0 else f"{tick:.1e}".replace("e-0", "e-")) for tick in ticks]
     digits = max(0, int(np.ceil(-np.log10(step) - 1e-9)))
     if round(step * 10**digits, 6) % 1:  # 2.5 needs one more
         digits += 1

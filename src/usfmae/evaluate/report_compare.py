@@ -39,7 +39,7 @@ def comparison_section(results: Sequence[ResultFolder]) -> str:
 
 def _comparison_table(rivals: Sequence[ResultFolder]) -> str:
     shown = [name for name in SHOWN if any(name in result.metrics for result in rivals)]
-    head = ["Method", *(metric_name(name) for name in shown), "Images", "Patients"]
+    head = ["Method", *(metric_name(name) for name in shown), "Images", escape(rivals[0].groups.capitalize())]
     rows = [
         [
             f'{escape(result.label)}<br><small class="where">{escape(result.path.name)}</small>',

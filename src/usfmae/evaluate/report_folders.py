@@ -68,6 +68,11 @@ class ResultFolder:
         return classes.index(name) if name in classes else None
 
     @property
+    def groups(self) -> str:
+        """What intervals are drawn over: patients, near-duplicate clusters, files."""
+        return f"{self.record.get('group_kind', 'patient')}s"
+
+    @property
     def label_ratio(self) -> float:
         """Fraction of the training labels that were used."""
         settings = (self.record.get("made_by") or {}).get("settings") or {}
@@ -80,7 +85,7 @@ class ResultFolder:
         method = str(self.record.get("method", "Evaluation"))
         init = self.record.get("init")
         start = f" from {init}" if init == "scratch" else f", {init}" if init else ""
-        few = f", {100 * self.label_ratio:.3g} % of the labels" if self.label_ratio < 1 else ""
+        few = f", {100 * self.label_ratio:.3g}\u00a0% of the labels" if self.label_ratio < 1 else ""
         return f"{METHOD_NAMES.get(method, method)}{start}{few}"
 
     @property

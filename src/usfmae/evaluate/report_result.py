@@ -46,7 +46,7 @@ def _facts(result: ResultFolder) -> str:
         "Learnt from": f"{count(split.get('num_train'))} images",
         "Validation": f"{count(split.get('num_val'))} images",
         "Tested on": f"{count(record.get('num_images'))} images of {count(record.get('num_patients'))} "
-        f"{escape(str(record.get('group_kind', 'patient')))}",
+        f"{escape(result.groups)}",
         "Epochs": str(record.get("epochs", UNKNOWN)),
         "Seed": str(record.get("seed", UNKNOWN)),
         "Time": duration(record.get("seconds")),
@@ -92,10 +92,10 @@ def _roc(result: ResultFolder) -> str:
         Line(
             f"Per {kind.removesuffix('s')}, AUROC {curve.auroc:.3f}"
             + (" (band: 95 %, drawn over patients)" if kind == "images" else ""),
-            curve.false_positive.tolist(),
-            curve.true_positive.tolist(),
-            None if curve.low is None or kind == "patients" else curve.low.tolist(),
-            None if curve.high is None or kind == "patients" else curve.high.tolist(),
+            [0.0, *curve.false_positive.tolist()],
+            [0.0, *curve.true_positive.tolist()],
+            None if curve.low is None or kind == "patients" else [0.0, *curve.low.tolist()],
+            None if curve.high is None or kind == "patients" else [0.0, *curve.high.tolist()],
         )
         for kind, curve in curves.items()
         if curve is not None
@@ -121,7 +121,7 @@ def _confusion(result: ResultFolder) -> str:
     rows = []
     for i, name in enumerate(classes):
         cells = "".join(
-            f'<td style="--share:{share[i, j]:.3f}" class="{"dark" if share[i, j] > 0.55 else ""}">'
+            f'<td style="--share:{share[i, j]:.3f}" class="{"dark" if share[i, j] > 0.85 else ""}">'
             f"<b>{matrix[i, j]:.0f}</b><small>{100 * share[i, j]:.0f} %</small></td>"
             for j in range(len(classes))
         )

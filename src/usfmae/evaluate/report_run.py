@@ -76,13 +76,14 @@ def _curves(run: RunFolder) -> str:
         )
     ]  # fmt: skip
     if all(_finite(line, "lr") for line in lines):
-        rates = [float(line["lr"]) for line in lines]
+        rates = np.array([line["lr"] for line in lines], dtype=float)
+        power = int(np.floor(np.log10(1.5 * rates.max()))) if rates.max() > 0 else 0
         charts.append(
             line_chart(
-                [Line("", epochs, rates)],
+                [Line("", epochs, (rates / 10.0**power).tolist())],
                 title="Learning rate",
                 x_label=unit.capitalize(),
-                y_label="Learning rate",
+                y_label=f"Learning rate (1e{power})",
             )
         )
     tail = max(1, len(losses) // 20)
