@@ -1,0 +1,184 @@
+"""`usfmae evaluate knn | linear-probe | finetune`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+
+from usfmae.base.config import Config
+from usfmae.cli.pairs import existing_folder
+from usfmae.cli.pretrain import DeviceOption, OverwriteOption, ResumeOption, SetOption, device_name
+
+app = typer.Typer(help="What an encoder is worth, with intervals over patients.", no_args_is_help=True)
+
+TaskOption = Annotated[str, typer.Option(metavar="NAME", help="A known dataset, or `folder` for your own.")]
+DataOption = Annotated[Path, typer.Option(help="Where the labelled images are.")]
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE|RUN|scratch", help="Weights file, run folder, or `scratch` for a random start."
+    ),
+]
+OutOption = Annotated[Path, typer.Option(help="Folder of the result.")]
+LikeOption = Annotated[
+    Path | None, typer.Option(help="With --weights scratch: take the shape and input of these weights.")
+]
+CorpusOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Corpus the weights were pretrained on; found by itself when its folder is still there."
+    ),
+]
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+@app.command()
+def knn(
+    task: TaskOption,
+    data: DataOption,
+    weights: WeightsOption,
+    out: OutOption,
+    like: LikeOption = None,
+    corpus: CorpusOption = None,
+    device: DeviceOption = "auto",
+    settings: SetOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Classify by the nearest training images; nothing is trained."""
+    from usfmae.evaluate.frozen import KnnConfig, evaluate_knn
+
+    job = Job(task, data, weights, out, like, corpus, device, settings or [], resume, overwrite)
+    job.run(evaluate_knn, KnnConfig())
+
+
+@app.command("linear-probe")
+def linear_probe(
+    task: TaskOption,
+    data: DataOption,
+    weights: WeightsOption,
+    out: OutOption,
+    like: LikeOption = None,
+    corpus: CorpusOption = None,
+    device: DeviceOption = "auto",
+    settings: SetOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Fit a linear classifier on frozen features."""
+    from usfmae.evaluate.frozen import LinearProbeConfig, evaluate_linear_probe
+
+    job = Job(task, data, weights, out, like, corpus, device, settings or [], resume, overwrite)
+    job.run(evaluate_linear_probe, LinearProbeConfig())
+
+
+@app.command()
+def finetune(
+    task: TaskOption,
+    data: DataOption,
+    weights: WeightsOption,
+    out: OutOption,
+    like: LikeOption = None,
+    corpus: CorpusOption = None,
+    device: DeviceOption = "auto",
+    settings: SetOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Train encoder and classifier together, one network per split, for a fixed number of epochs."""
+    from usfmae.evaluate.finetune import finetune as run
+    from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
+
+    job = Job(task, data, weights, out, like, corpus, device, settings or [], resume, overwrite)
+    job.run(run, scratch_config() if weights == "scratch" else FinetuneConfig())
+
+
+class Job:
+    """What the three commands have in common."""
+
+    def __init__(
+        self,
+        task: str,
+        data: Path,
+        weights: str,
+        out: Path,
+        like: Path | None,
+        corpus: Path | None,
+        device: str,
+        settings: Sequence[str],
+        resume: bool,
+        overwrite: bool,
+    ) -> None:
+        self.task, self.data, self.out, self.like = task, existing_folder(data), out, like
+        self.weights: Path | Literal["scratch"] = "scratch" if weights == "scratch" else Path(weights)
+        self.corpus, self.device, self.settings = corpus, device, settings
+        self.resume, self.overwrite = resume, overwrite
+
+    def run(self, evaluate: Callable[..., dict[str, Any]], defaults: ConfigT) -> None:
+        """Load the task, evaluate, write the report, print the table."""
+        from usfmae.base.config import with_settings
+        from usfmae.evaluate.protocol import load_task
+        from usfmae.evaluate.report import write_report
+
+        config: Any = with_settings(defaults, self.settings)
+        record = evaluate(
+            load_task(self.task, self.data, config=config.task),
+            self.weights,
+            out=self.out,
+            config=config,
+            device=device_name(self.device),
+            like=self.like,
+            pool_hashes=pool_hashes(self.weights, self.corpus),
+            resume=self.resume,
+            overwrite=self.overwrite,
+        )
+        if "metrics" not in record:
+            typer.echo(f"{self.out}: another process is still training {', '.join(record['waiting_for'])}")
+            return
+        page = write_report(
+            self.out / "report.html", title=f"{self.task}: {self.out.name}", results=[self.out]
+        )
+        print_metrics(record)
+        typer.echo(f"open {page}")
+
+
+def pool_hashes(weights: Path | Literal["scratch"], corpus: Path | None) -> set[str] | None:
+    """Content hashes of the pool that a run was pretrained on; None where that pool is not at hand.
+
+    A random start has seen nothing, so there is nothing to look up.
+    """
+    from usfmae.base.files import read_json
+    from usfmae.base.logs import get_logger
+    from usfmae.corpus.shards import CORPUS_FILE, open_corpus
+
+    if weights == "scratch":
+        return None
+    if corpus is not None:
+        return open_corpus(corpus).content_hashes()
+    record = weights / "run.json"
+    if not record.exists():
+        return None
+    pool = read_json(record)["corpus"]
+    if not (Path(pool["folder"]) / CORPUS_FILE).exists():
+        return None
+    opened = open_corpus(Path(pool["folder"]))
+    if opened.sha256 != pool["sha256"]:
+        get_logger(__name__).warning("%s is no longer the corpus of this run", pool["folder"])
+        return None
+    return opened.content_hashes()
+
+
+def print_metrics(record: dict[str, Any]) -> None:
+    """The metrics of a result as a table on stdout."""
+    typer.echo(
+        f"{record['task']}, {record['method']}, {record['init']}: {record['num_images']} test images of "
+        f"{record['num_patients']} {record.get('group_kind', 'patient')}s"
+    )
+    typer.echo(f"{'metric':20} {'value':>8}  95 % interval")
+    for name, metric in record["metrics"].items():
+        if metric["value"] is None:
+            typer.echo(f"{name:20} {'-':>8}  {metric.get('why', '')}")
+        else:
+            typer.echo(f"{name:20} {metric['value']:8.3f}  [{metric['low']:.3f}, {metric['high']:.3f}]")
