@@ -235,6 +235,33 @@ def test_many_classes_get_one_curve_and_a_square_matrix(tmp_path):
     assert page.count("--share:") == 16
 
 
+def test_the_fitting_of_each_fold_is_drawn_and_nothing_where_nothing_was_fitted(tmp_path):
+    result = fake_result(tmp_path / "a")
+    assert "While training" not in page_of(write_report(tmp_path / "r.html", title="x", results=[result]))
+    lines = [
+        {"kind": "train", "step": step, "epoch": step / 2, "loss": 1.0 / step, "fold": f"fold-{fold}"}
+        for fold in (1, 2)
+        for step in (1, 2, 3)
+    ]
+    lines.append(
+        {"kind": "watch", "step": 3, "epoch": 1.5, "metric": "val_macro_f1", "value": 1, "fold": "fold-1"}
+    )
+    (result / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = page_of(write_report(tmp_path / "r.html", title="x", results=[result]))
+    assert "While training" in page
+    assert "fold-2</span>" in page
+    assert "Validation macro-F1" in page
+
+
+def test_a_run_that_goes_on_shows_the_last_logged_step(tmp_path):
+    run = fake_run(tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(
+        json.dumps(record | {"steps_done": 0, "status": "running", "total_steps": 99})
+    )
+    assert "20 of 99" in page_of(write_report(tmp_path / "r.html", title="x", runs=[run]))
+
+
 def test_a_result_without_predictions_still_shows_its_numbers(tmp_path):
     result = fake_result(tmp_path / "a")
     (result / PREDICTIONS_FILE).unlink()

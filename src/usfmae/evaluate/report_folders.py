@@ -58,6 +58,9 @@ class ResultFolder:
     """`result.json`; empty if it is missing."""
 
     predictions: Predictions | None
+    lines: list[dict[str, Any]]
+    """`metrics.jsonl`, in order; empty where nothing was trained."""
+
     problems: list[str] = field(default_factory=list)
     """What is missing or damaged, in sentences."""
 
@@ -131,7 +134,13 @@ def read_result(path: Path) -> ResultFolder:
         predictions = read_predictions(path / PREDICTIONS_FILE)
     except FolderError as error:
         problems.append(f"There are no predictions to draw curves from: {error.message}.")
-    return ResultFolder(path, _json(path / "result.json", problems), predictions, problems)
+    return ResultFolder(
+        path=path,
+        record=_json(path / "result.json", problems),
+        predictions=predictions,
+        lines=_lines(path / "metrics.jsonl", []),
+        problems=problems,
+    )
 
 
 def _must_exist(path: Path) -> None:

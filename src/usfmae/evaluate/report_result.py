@@ -1,5 +1,6 @@
 """The part of a report about one evaluation: metrics, ROC, confusion matrix, folds, notes."""
 
+from collections import defaultdict
 from html import escape
 from typing import Any
 
@@ -15,6 +16,7 @@ from usfmae.evaluate.report_words import (
     count,
     duration,
     interval,
+    is_number,
     metric_name,
     number,
     sentences,
@@ -34,7 +36,7 @@ def result_section(result: ResultFolder) -> str:
     if record:
         parts += [_facts(result), _metric_table(result)]
         parts.append(f'<div class="charts">{_roc(result)}{_confusion(result)}</div>')
-        parts += [_folds(record), _notes(record)]
+        parts += [_folds(record), _training(result), _notes(record)]
     return "".join([*parts, "</section>"])
 
 
@@ -149,6 +151,31 @@ def _folds(record: dict[str, Any]) -> str:
     return (
         f"<h3>Each fold</h3>{table(['Fold', 'Test images', *map(metric_name, names)], rows, kind='numbers')}"
     )
+
+
+def _training(result: ResultFolder) -> str:
+    """Loss and validation of each fold while it was fitted; nothing for methods that train nothing."""
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for line in result.lines:
+        watched = line.get("kind") == "watch"
+        name, value = (line.get("metric"), line.get("value")) if watched else ("loss", line.get("loss"))
+        if is_number(value) and is_number(line.get("epoch")):
+            curves[metric_name(str(name))][str(line.get("fold", "all"))].append((line["epoch"], value))
+    charts = [
+        line_chart(
+            [
+                Line(
+                    fold, [epoch for epoch, _ in points], [value for _, value in points], dots=name != "loss"
+                )
+                for fold, points in folds.items()
+            ],
+            title=f"{name} over the epochs",
+            x_label="Epoch",
+            y_label=name.capitalize() if name == "loss" else name,
+        )
+        for name, folds in curves.items()
+    ]
+    return f'<h3>While training</h3><div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
 def _notes(record: dict[str, Any]) -> str:

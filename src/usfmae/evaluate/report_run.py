@@ -8,7 +8,16 @@ import numpy as np
 
 from usfmae.evaluate.report_charts import Line, line_chart
 from usfmae.evaluate.report_folders import Pictures, RunFolder
-from usfmae.evaluate.report_words import UNKNOWN, count, duration, metric_name, number, picture, sentences
+from usfmae.evaluate.report_words import (
+    UNKNOWN,
+    count,
+    duration,
+    is_number,
+    metric_name,
+    number,
+    picture,
+    sentences,
+)
 
 MAX_LOOKS, MAX_SHOWN, MAX_SAMPLES = 5, 4, 8
 
@@ -43,7 +52,7 @@ def _facts(run: RunFolder) -> str:
         "Recipe": escape(str(record.get("recipe", UNKNOWN))),
         "State": escape(str(record.get("status", UNKNOWN))),
         "Images": count(corpus.get("num_images")),
-        "Steps": f"{count(record.get('steps_done'))} of {count(record.get('total_steps'))}",
+        "Steps": f"{count(_steps_done(run))} of {count(record.get('total_steps'))}",
         "Parameters": sizes or UNKNOWN,
         "Device": escape(str(record.get("device", UNKNOWN))),
         "Time": duration(record.get("seconds")),
@@ -52,6 +61,12 @@ def _facts(run: RunFolder) -> str:
     }
     shown = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     return f'<dl class="facts">{shown}</dl>'
+
+
+def _steps_done(run: RunFolder) -> Any:
+    """What the record says, or the last step logged while the run goes on."""
+    logged = [line["step"] for line in run.lines if isinstance(line.get("step"), int)]
+    return max([run.record.get("steps_done") or 0, *logged])
 
 
 def _samples(run: RunFolder) -> str:
@@ -175,5 +190,4 @@ def _place(line: dict[str, Any]) -> float:
 
 
 def _finite(line: dict[str, Any], name: str) -> bool:
-    value = line.get(name)
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return is_number(line.get(name))

@@ -19,6 +19,8 @@ METRIC_NAMES = {
     "average_precision": "Average precision",
     "knn_macro_f1": "kNN macro-F1",
     "knn_auroc": "kNN AUROC",
+    "val_macro_f1": "Validation macro-F1",
+    "val_auroc": "Validation AUROC",
 }
 METHOD_NAMES = {"finetune": "Fine-tuned", "linear-probe": "Linear probe", "knn": "Nearest neighbours"}
 UNKNOWN = "–"
@@ -60,6 +62,11 @@ def duration(seconds: Any) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a cell of JSON can be drawn."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "") -> str:
