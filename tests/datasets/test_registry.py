@@ -137,6 +137,15 @@ def test_clusters_are_searched_only_when_asked(tmp_path, monkeypatch):
     assert group_near_duplicates(plain) == read_dataset("busi", root)
 
 
+def test_a_cluster_is_called_after_the_first_of_its_names(tmp_path):
+    labelled_set = read_dataset("busi", fake_dataset("busi", tmp_path / "fake", near_duplicates=3))
+    together: dict[str, list[str]] = {}
+    for item in labelled_set.items:
+        together.setdefault(item.group, []).append(item.name)
+    assert sum(len(names) == 2 for names in together.values()) == 3
+    assert all(group == min(names) for group, names in together.items())
+
+
 def test_conflicting_labels_of_near_duplicates_are_counted(tmp_path):
     # 25 patients of 3 classes: 0 (benign) lends an image to 23 (normal), 1 (malignant) to 24 (benign).
     root = fake_dataset("busi", tmp_path / "fake", num_patients=25, near_duplicates=2)

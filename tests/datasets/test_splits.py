@@ -150,6 +150,12 @@ def test_known_leaks_excuse_nothing_else():
         check_no_leak(split, groups)
 
 
+def test_a_training_image_cannot_be_excused():
+    split = Split("s", index(0, 1), index(), index(2), known_leaks=index(0))
+    with pytest.raises(LeakError, match="'a' in train and test"):
+        check_no_leak(split, ["a", "b", "a"])
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=20, max_size=80),
     st.integers(0, 3),
