@@ -1,0 +1,61 @@
+"""One vector per image from a frozen encoder."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from usfmae.base.input_spec import InputSpec
+from usfmae.base.logs import progress_bar
+from usfmae.engine.augment import whole_batch
+from usfmae.engine.devices import PrecisionName, autocast, pick_precision, to_input
+from usfmae.models.classifier import PoolName, pool_tokens
+from usfmae.models.vit import VisionTransformer
+
+
+def encode_images(
+    encoder: VisionTransformer,
+    images: UInt8[np.ndarray, "n s s"],
+    *,
+    input_spec: InputSpec,
+    pool: PoolName = "mean",
+    batch: int = 128,
+    precision: PrecisionName = "fp32",
+    title: str | None = None,
+) -> Float32[np.ndarray, "n width"]:
+    """Features of prepared images, each seen whole.
+
+    The encoder is left as it was found, training or not, and no random number is drawn, so this may be
+    called in the middle of a run.
+
+    Args:
+        encoder: on any device.
+        images: prepared grey squares of any side; resized to the encoder's input.
+        input_spec: how the encoder wants its input standardised.
+        pool: how tokens become one vector.
+        batch: images at a time.
+        precision: fp32 by default, so that features do not depend on the machine.
+        title: text left of a progress bar; None for no bar, inside a run that has one.
+
+    Returns:
+        One row per image, in order.
+    """
+    device = next(encoder.parameters()).device
+    number_type = pick_precision(precision, device)
+    was_training = encoder.training
+    encoder.eval()
+    rows = []
+    try:
+        shown = progress_bar(title, total=len(images)) if title else nullcontext()
+        with torch.inference_mode(), shown as bar:
+            for start in range(0, len(images), batch):
+                part = whole_batch(images[start : start + batch], image_px=input_spec.image_px)
+                with autocast(number_type, device):
+                    tokens = encoder(to_input(torch.from_numpy(part), input_spec, device))
+                rows.append(pool_tokens(tokens, pool).float().cpu().numpy())
+                if bar:
+                    bar.advance(len(part))
+    finally:
+        encoder.train(was_training)
+    return np.concatenate(rows)

@@ -1,0 +1,220 @@
+"""Fine-tuning: encoder and linear classifier trained together, one network per split.
+
+The number of epochs is fixed beforehand and the last weights are the ones that are tested; neither test nor
+validation images choose an epoch. The recipe is that of MAE (He et al. 2022, appendix A.1, table 9) with
+milder crops: layer-wise learning rates, label smoothing, stochastic depth.
+
+    results/<name>/folds/<split>/      metrics.jsonl, tensorboard/, checkpoints/ while it is trained;
+        classifier.safetensors         the network that was tested
+        predictions.csv, fold.json     what it said; there when the split is finished
+"""
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from usfmae.base.errors import TrainingError
+from usfmae.base.files import read_json, remove_partials, write_json, write_text
+from usfmae.base.logs import get_logger
+from usfmae.base.seeds import seed_for
+from usfmae.datasets.splits import Split
+from usfmae.engine.checkpoint import FOLDER as CHECKPOINTS
+from usfmae.engine.devices import DeviceName, pick_device, set_up_cpu
+from usfmae.engine.loop import Interrupted
+from usfmae.engine.meters import peak_memory_gb
+from usfmae.engine.metrics_log import read_metrics
+from usfmae.evaluate.contamination import check_contamination
+from usfmae.evaluate.finetune_config import FinetuneConfig
+from usfmae.evaluate.fold_training import class_probabilities, train_on_split
+from usfmae.evaluate.predictions import PREDICTIONS_FILE, read_predictions, write_predictions
+from usfmae.evaluate.protocol import Task
+from usfmae.evaluate.result import (
+    RESULT_FILE,
+    RUN_FILE,
+    FoldResult,
+    finish_result,
+    fold_predictions,
+    open_result,
+)
+from usfmae.evaluate.start import Weights, open_start
+from usfmae.models.classifier import Classifier, save_classifier
+
+log = get_logger(__name__)
+
+FOLDS_FOLDER = "folds"
+FOLD_FILE = "fold.json"
+CLASSIFIER_FILE = "classifier.safetensors"
+SPENT_FILE = "spent.json"
+"""Seconds of earlier, interrupted calls; those of a killed one are not known."""
+
+
+def finetune(
+    task: Task,
+    weights: Weights,
+    *,
+    out: Path,
+    config: FinetuneConfig,
+    device: DeviceName = "auto",
+    like: Path | None = None,
+    pool_hashes: Collection[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train and test one network per split, and score all test images together.
+
+    A killed run goes on with `resume` from its last checkpoint; finished splits are kept. Several processes
+    may work on one folder, each started with `resume`: a split is trained by the one that locks it, and the
+    one that ends last writes the result.
+
+    Args:
+        task: loaded with `config.task`.
+        weights: a file, a run folder, or "scratch".
+        out: the result's folder.
+        config: the recipe; `scratch_config()` for a random start.
+        device: where the network is trained.
+        like: with "scratch", weights whose shape and input are taken instead of `config.network`.
+        pool_hashes: content hashes of the pretraining pool, to count test images in it.
+        resume: go on with what is in `out`.
+        overwrite: delete an earlier result first.
+
+    Returns:
+        The content of `result.json`; or, while another process is still training splits, the record of
+        `run.json`, with status "running" and the missing splits under `waiting_for`.
+
+    Raises:
+        FolderError: the folder exists, or was started with other settings.
+        WeightsError: the weights cannot be used.
+        TrainingError: the loss is not a finite number; the last good checkpoint is kept.
+        Interrupted: Ctrl-C; a checkpoint was written.
+    """
+    where = pick_device(device)
+    set_up_cpu(config.threads)
+    start = open_start(weights, network=config.network, like=like, image_px=config.image_px, seed=config.seed)
+    record = open_result(
+        out,
+        task,
+        stage="evaluate finetune",
+        settings=config,
+        inputs={"weights": start.sha256 or "scratch"},
+        facts={"method": "finetune", "init": start.init},
+        resume=resume,
+        overwrite=overwrite,
+    )
+    if (out / RESULT_FILE).exists():
+        log.info("%s: is finished already", out)
+        earlier: dict[str, Any] = read_json(out / RESULT_FILE)
+        return earlier
+    try:
+        for split in task.splits:
+            with _locked(_fold_folder(out, split)) as mine:
+                if mine and not (_fold_folder(out, split) / FOLD_FILE).exists():
+                    _train_and_test(task, split, weights, like, out, config, where)
+                elif not mine:
+                    log.info("%s is being trained by another process", split.name)
+    except Interrupted:
+        write_json(out / RUN_FILE, {**record, "status": "stopped"})
+        raise
+    missing = [s.name for s in task.splits if not (_fold_folder(out, s) / FOLD_FILE).exists()]
+    if missing:
+        log.info("%s: the process that trains %s will write the result", out, ", ".join(missing))
+        return {**record, "waiting_for": missing}
+    folds = [_finished(out, split) for split in task.splits]
+    _gather_metrics(out, task)
+    return finish_result(
+        out,
+        task,
+        folds,
+        record=record,
+        bootstrap=config.bootstrap,
+        facts={
+            "seed": config.seed,
+            "weights_sha256": start.sha256,
+            "contamination": check_contamination(task, start, pool_hashes),
+            "epochs": config.epochs,
+            "seconds": sum(fold.facts["seconds"] for fold in folds),
+            "peak_memory_gb": max(fold.facts["peak_memory_gb"] for fold in folds),
+        },
+    )
+
+
+def _train_and_test(
+    task: Task,
+    split: Split,
+    weights: Weights,
+    like: Path | None,
+    out: Path,
+    config: FinetuneConfig,
+    where: torch.device,
+) -> None:
+    folder = _fold_folder(out, split)
+    remove_partials(folder)
+    began = time.perf_counter()
+    seed = seed_for(config.seed, "split", split.name)
+    start = open_start(
+        weights,
+        network=config.network,
+        like=like,
+        image_px=config.image_px,
+        drop_path=config.drop_path,
+        seed=seed,
+    )
+    generator = torch.Generator().manual_seed(seed_for(seed, "classifier"))
+    module = Classifier(start.encoder, len(task.classes), pool=config.pool, generator=generator).to(where)
+    spent = read_json(folder / SPENT_FILE)["seconds"] if (folder / SPENT_FILE).exists() else 0.0
+    try:
+        done = train_on_split(module, task, split, input_spec=start.input_spec, config=config, out=folder)
+    except (Interrupted, TrainingError):
+        write_json(folder / SPENT_FILE, {"seconds": spent + time.perf_counter() - began})
+        raise
+    probabilities = class_probabilities(
+        module, task.images[split.test], input_spec=start.input_spec, mirror=config.mirror_test
+    )
+    save_classifier(folder / CLASSIFIER_FILE, module, classes=task.classes, input_spec=start.input_spec)
+    write_predictions(folder / PREDICTIONS_FILE, fold_predictions(task, split, probabilities))
+    facts = {
+        "seconds": spent + time.perf_counter() - began,
+        "steps": done.steps_done,
+        "images_per_s": done.images_per_s,
+        "peak_memory_gb": peak_memory_gb(where),
+    }
+    write_json(folder / FOLD_FILE, facts)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _finished(out: Path, split: Split) -> FoldResult:
+    folder = _fold_folder(out, split)
+    return FoldResult(split, read_predictions(folder / PREDICTIONS_FILE), read_json(folder / FOLD_FILE))
+
+
+def _gather_metrics(out: Path, task: Task) -> None:
+    """One metrics.jsonl of all splits, each line with its `fold`."""
+    lines = [
+        {**line, "fold": split.name}
+        for split in task.splits
+        for line in read_metrics(_fold_folder(out, split) / "metrics.jsonl")
+    ]
+    write_text(out / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _fold_folder(out: Path, split: Split) -> Path:
+    return out / FOLDS_FOLDER / split.name
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Whether this process alone may work in `folder`; the lock of a killed process is gone with it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

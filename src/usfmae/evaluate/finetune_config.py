@@ -1,0 +1,79 @@
+"""Every knob of fine-tuning."""
+
+from pydantic import Field
+
+from usfmae.base.config import Config
+from usfmae.engine.augment import AugmentConfig
+from usfmae.engine.loop import LoopConfig
+from usfmae.engine.optim import OptimConfig
+from usfmae.evaluate.protocol import TaskConfig
+from usfmae.evaluate.statistics import BootstrapConfig
+from usfmae.models.classifier import PoolName
+from usfmae.models.vit import ViTConfig
+
+
+class FinetuneConfig(Config):
+    """A ViT with a linear classifier, trained whole on each split.
+
+    The defaults suit pretrained weights; `scratch_config` gives those of a random start.
+    """
+
+    task: TaskConfig = TaskConfig()
+    """Which images are learnt from and which are tested."""
+
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    """Intervals."""
+
+    network: ViTConfig = ViTConfig(size="ti", image_px=128)
+    """Shape of a random start; weights bring their own."""
+
+    image_px: int | None = Field(default=None, ge=8)
+    """Input side in pixels; None for that of the weights."""
+
+    pool: PoolName = "mean"
+    """How tokens become one vector; "mean" does better after MAE (He et al. 2022)."""
+
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
+    """Chance to skip the last block; falls linearly to 0 at the first."""
+
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """Probability spread over all classes."""
+
+    balanced: bool = False
+    """Weigh each class by the inverse of its number of images."""
+
+    augment: AugmentConfig = AugmentConfig(scale=(0.6, 1.0))
+    """Crops milder than in pretraining, so that the lesion stays in; mirror images."""
+
+    optim: OptimConfig = OptimConfig(
+        lr_per_256=4e-3, betas=(0.9, 0.999), layer_decay=0.9, weight_decay=0.05, warmup_epochs=3.0
+    )
+    """AdamW; 4e-3 per 256 is 1e-3 at a batch of 64."""
+
+    loop: LoopConfig = LoopConfig(checkpoint_steps=200, keep_checkpoints=1)
+    """Precision, accumulation, checkpoints."""
+
+    epochs: float = Field(default=30.0, gt=0)
+    """Times that each training image is seen. Fixed: the last weights are tested, not the best ones."""
+
+    batch: int = Field(default=64, ge=1)
+    """Images per step."""
+
+    mirror_test: bool = False
+    """Test on the mean of each image and its mirror image."""
+
+    watch_epochs: float = Field(default=5.0, gt=0)
+    """Epochs between looks at the validation images, for the curve in the report."""
+
+    seed: int = Field(default=0, ge=0)
+    """Of the start, the order, the crops and the skipped blocks; the splits have their own."""
+
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; None for all that this process may use."""
+
+
+def scratch_config() -> FinetuneConfig:
+    """The defaults of a random start: half the learning rate, the same in every layer."""
+    plain = FinetuneConfig()
+    optim = plain.optim.model_copy(update={"lr_per_256": 2e-3, "layer_decay": 1.0})
+    return plain.model_copy(update={"optim": optim})

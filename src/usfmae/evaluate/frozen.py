@@ -1,0 +1,227 @@
+"""Evaluations that leave the encoder as it is: nearest neighbours and a linear classifier on its features."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from pydantic import Field
+
+from usfmae.base.config import Config
+from usfmae.base.files import read_json
+from usfmae.base.logs import get_logger
+from usfmae.datasets.splits import Split
+from usfmae.engine.devices import DeviceName, PrecisionName, pick_device, set_up_cpu
+from usfmae.engine.meters import peak_memory_gb
+from usfmae.evaluate.contamination import check_contamination
+from usfmae.evaluate.features import encode_images
+from usfmae.evaluate.knn import knn_probabilities
+from usfmae.evaluate.linear_probe import fit_linear_probe
+from usfmae.evaluate.protocol import Task, TaskConfig
+from usfmae.evaluate.result import RESULT_FILE, FoldResult, finish_result, fold_predictions, open_result
+from usfmae.evaluate.start import Weights, open_start
+from usfmae.evaluate.statistics import BootstrapConfig
+from usfmae.models.classifier import PoolName
+from usfmae.models.vit import ViTConfig
+
+log = get_logger(__name__)
+
+Features = Float32[np.ndarray, "n d"]
+Judge = Callable[[Features, Split], tuple[Float64[np.ndarray, "test class"], dict[str, Any]]]
+"""From the features of all images and a split to probabilities of its test images, and facts to tell."""
+
+
+class FrozenConfig(Config):
+    """What both evaluations of a frozen encoder share."""
+
+    task: TaskConfig = TaskConfig()
+    """Which images are learnt from and which are tested."""
+
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    """Intervals."""
+
+    network: ViTConfig = ViTConfig(size="ti", image_px=128)
+    """Shape of a random encoder, when the weights are "scratch"."""
+
+    image_px: int | None = Field(default=None, ge=8)
+    """Input side in pixels; None for that of the weights."""
+
+    pool: PoolName = "mean"
+    """How tokens become one vector."""
+
+    precision: PrecisionName = "fp32"
+    """Of the encoder."""
+
+    seed: int = Field(default=0, ge=0)
+    """Of a random encoder."""
+
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; None for all that this process may use."""
+
+
+class KnnConfig(FrozenConfig):
+    """Nearest neighbours."""
+
+    k: int = Field(default=20, ge=1)
+    """Training images that vote."""
+
+    temperature: float = Field(default=0.07, gt=0)
+    """Small values let the nearest decide."""
+
+
+class LinearProbeConfig(FrozenConfig):
+    """Logistic regression on standardised features."""
+
+    balanced: bool = False
+    """Let every class weigh the same."""
+
+
+def evaluate_knn(
+    task: Task,
+    weights: Weights,
+    *,
+    out: Path,
+    config: KnnConfig,
+    device: DeviceName = "auto",
+    like: Path | None = None,
+    pool_hashes: Collection[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Classify the test images by their nearest training images.
+
+    Args:
+        task: loaded with `config.task`.
+        weights: a file, a run folder, or "scratch".
+        out: the result's folder.
+        config: neighbours, pooling, intervals.
+        device: where the encoder runs.
+        like: with "scratch", weights whose shape is taken.
+        pool_hashes: content hashes of the pretraining pool, to count test images in it.
+        resume: return the result if it is there, else make it.
+        overwrite: delete an earlier result first.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        FolderError: the folder exists, or was made with other settings.
+        WeightsError: the weights cannot be used.
+    """
+
+    def judge(features: Features, split: Split) -> tuple[Float64[np.ndarray, "test class"], dict[str, Any]]:
+        learnt = task.learnt_from(split)
+        votes = knn_probabilities(
+            features[learnt],
+            task.labels[learnt],
+            features[split.test],
+            num_classes=len(task.classes),
+            k=config.k,
+            temperature=config.temperature,
+        )
+        return votes, {}
+
+    job = _Job(task, weights, out, config, device, like, pool_hashes, resume, overwrite)
+    return _evaluate("knn", judge, job)
+
+
+def evaluate_linear_probe(
+    task: Task,
+    weights: Weights,
+    *,
+    out: Path,
+    config: LinearProbeConfig,
+    device: DeviceName = "auto",
+    like: Path | None = None,
+    pool_hashes: Collection[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Classify the test images by a linear classifier on frozen features; arguments as in `evaluate_knn`.
+
+    The penalty is chosen on validation images; the choice stands in `folds` of the result.
+    """
+
+    def judge(features: Features, split: Split) -> tuple[Float64[np.ndarray, "test class"], dict[str, Any]]:
+        learnt, watched = task.learnt_from(split), task.watched(split)
+        probe = fit_linear_probe(
+            features[learnt],
+            task.labels[learnt],
+            features[watched],
+            task.labels[watched],
+            num_classes=len(task.classes),
+            balanced=config.balanced,
+        )
+        losses = {f"{c:g}": loss for c, loss in probe.val_log_loss.items()}
+        return probe.probabilities(features[split.test]), {"c": probe.c, "val_log_loss": losses}
+
+    job = _Job(task, weights, out, config, device, like, pool_hashes, resume, overwrite)
+    return _evaluate("linear-probe", judge, job)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """The arguments that both evaluations share, as `evaluate_knn` describes them."""
+
+    task: Task
+    weights: Weights
+    out: Path
+    config: FrozenConfig
+    device: DeviceName
+    like: Path | None
+    pool_hashes: Collection[str] | None
+    resume: bool
+    overwrite: bool
+
+
+def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
+    started = time.perf_counter()
+    task, config, where = job.task, job.config, pick_device(job.device)
+    set_up_cpu(config.threads)
+    start = open_start(
+        job.weights, network=config.network, like=job.like, image_px=config.image_px, seed=config.seed
+    )
+    record = open_result(
+        job.out,
+        task,
+        stage=f"evaluate {method}",
+        settings=config,
+        inputs={"weights": start.sha256 or "scratch"},
+        facts={"method": method, "init": start.init},
+        resume=job.resume,
+        overwrite=job.overwrite,
+    )
+    if (job.out / RESULT_FILE).exists():
+        log.info("%s: is finished already", job.out)
+        earlier: dict[str, Any] = read_json(job.out / RESULT_FILE)
+        return earlier
+    features = encode_images(
+        start.encoder.to(where),
+        task.images,
+        input_spec=start.input_spec,
+        pool=config.pool,
+        precision=config.precision,
+        title="encode",
+    )
+    folds = []
+    for split in task.splits:
+        probabilities, facts = judge(features, split)
+        folds.append(FoldResult(split, fold_predictions(task, split, probabilities), facts))
+    return finish_result(
+        job.out,
+        task,
+        folds,
+        record=record,
+        bootstrap=config.bootstrap,
+        facts={
+            "seed": config.seed,
+            "weights_sha256": start.sha256,
+            "contamination": check_contamination(task, start, job.pool_hashes),
+            "epochs": None,
+            "seconds": time.perf_counter() - started,
+            "peak_memory_gb": peak_memory_gb(where),
+        },
+    )

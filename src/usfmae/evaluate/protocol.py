@@ -1,0 +1,285 @@
+"""A task: labelled images in memory, and the official splits to report on.
+
+The images are prepared once, by the code that prepares them for pretraining and for the clinic, and kept as
+grey bytes: 1,500 images of 256 px take 100 MB.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+from pydantic import Field
+
+from usfmae.base.config import Config, nearest
+from usfmae.base.errors import DatasetError, ImageError, SettingError
+from usfmae.base.files import write_json
+from usfmae.base.logs import get_logger, progress_bar
+from usfmae.datasets.record import Item, LabelledSet
+from usfmae.datasets.registry import read_dataset
+from usfmae.datasets.splits import Split, check_no_leak, label_fraction, official_splits
+from usfmae.images.prepare import prepare
+from usfmae.images.read import read_frame
+
+log = get_logger(__name__)
+
+SPLITS_FOLDER = "splits"
+"""Below a result's folder: one JSON file per split, with the names on each side."""
+
+
+class TaskConfig(Config):
+    """Which images are learnt from and which are tested."""
+
+    size_px: int = Field(default=256, ge=8, le=4096)
+    """Side of the prepared images; that of the corpus, so that contamination can be told by content."""
+
+    folds: tuple[int | str, ...] | None = None
+    """Splits to report on, by name ("fold-2") or number (2); None for all that are here."""
+
+    label_ratio: float = Field(default=1.0, gt=0, le=1)
+    """Fraction of the training labels that are used, in whole patients."""
+
+    learn_from_val: bool = False
+    """Train on the validation images too. Nothing is chosen on them then."""
+
+    val_ratio: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the images left for training that a carved validation side takes."""
+
+    positive: str | None = None
+    """With two classes, the one to be found; None for the last (benign, malignant)."""
+
+    max_unreadable_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of labelled images that may be unreadable; they are left out and named."""
+
+    split_seed: int = Field(default=0, ge=0)
+    """Of carved sides and label fractions; kept apart from the training seed, so that test sides stay."""
+
+    def model_post_init(self, _context: object) -> None:
+        if self.learn_from_val and self.label_ratio < 1:
+            raise ValueError("learn_from_val would add validation labels to a label_ratio below 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Labelled images and the splits on which a classifier is scored."""
+
+    name: str
+    """bus-bra, mmotu-2d, busi, folder."""
+
+    root: Path
+    """The dataset's folder."""
+
+    config: TaskConfig
+    """How it was made."""
+
+    classes: tuple[str, ...]
+    """Class names; labels count into them."""
+
+    positive: int | None
+    """With two classes, the one to be found; None with more."""
+
+    group_kind: str
+    """What a group is: patient, near-duplicate cluster or file."""
+
+    items: tuple[Item, ...]
+    """One per image: name, group, label."""
+
+    labels: Int64[np.ndarray, " n"]
+    """True classes."""
+
+    images: UInt8[np.ndarray, "n s s"]
+    """Prepared grey pixels; black where a file could not be read."""
+
+    splits: tuple[Split, ...]
+    """Indices into `items`; unreadable images are on no side."""
+
+    notes: tuple[str, ...]
+    """What a reader of a result has to know."""
+
+    def group_ids(self, indices: Int64[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
+        """The groups of some images as integers."""
+        groups = [self.items[index].group for index in indices.tolist()]
+        return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+    def learnt_from(self, split: Split) -> Int64[np.ndarray, " k"]:
+        """The images whose labels a classifier may be fitted to."""
+        return np.union1d(split.train, split.val) if self.config.learn_from_val else split.train
+
+    def watched(self, split: Split) -> Int64[np.ndarray, " k"]:
+        """The images on which settings may be chosen and progress is shown; may be empty."""
+        return split.val[:0] if self.config.learn_from_val else split.val
+
+    def sha256(self) -> str:
+        """A hash of pixels, labels and splits: equal where results can be compared."""
+        digest = hashlib.sha256(self.images.tobytes())
+        digest.update(self.labels.tobytes())
+        for split in self.splits:
+            digest.update(split.sha256(self.items).encode())
+        return digest.hexdigest()
+
+
+def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None = None) -> Task:
+    """Read a labelled dataset and its official splits.
+
+    Args:
+        name: name of the dataset's card, "folder" for a user's own.
+        root: its folder.
+        config: folds, label fraction, size and so on.
+        workers: reading threads; None for one per core, at most 8.
+
+    Raises:
+        SettingError: no such dataset, fold or class.
+        DatasetError: labels are missing, only one class is there, or files cannot be read.
+        LeakError: a patient is on two sides.
+    """
+    labelled_set = read_dataset(name, root)
+    _check_labels(labelled_set)
+    splits = official_splits(labelled_set, seed=config.split_seed, val_ratio=config.val_ratio)
+    splits = _chosen(splits, config.folds)
+    if config.label_ratio < 1:
+        splits = tuple(
+            label_fraction(
+                split, labelled_set.labels, labelled_set.groups, config.label_ratio, config.split_seed
+            )
+            for split in splits
+        )
+    images, problems = read_images(
+        [item.path for item in labelled_set.items], size_px=config.size_px, workers=workers
+    )
+    notes = labelled_set.notes
+    if problems:
+        unreadable = _tolerated(problems, len(images), config.max_unreadable_ratio)
+        notes = (*notes, unreadable)
+        bad = np.array(sorted(problems), dtype=np.int64)
+        splits = tuple(_without(split, bad) for split in splits)
+    for split in splits:
+        check_no_leak(split, labelled_set.groups)
+        _check_classes(labelled_set, split)
+    return Task(
+        name=name,
+        root=root,
+        config=config,
+        classes=labelled_set.classes,
+        positive=_positive(labelled_set.classes, config.positive),
+        group_kind=labelled_set.group_kind,
+        items=labelled_set.items,
+        labels=labelled_set.labels,
+        images=images,
+        splits=splits,
+        notes=notes,
+    )
+
+
+def read_images(
+    paths: Sequence[Path], *, size_px: int, workers: int | None = None
+) -> tuple[UInt8[np.ndarray, "n s s"], dict[int, str]]:
+    """Read and prepare the first frame of each file, in several threads with a progress bar.
+
+    Args:
+        paths: the files.
+        size_px: side of the prepared images.
+        workers: threads; decoding and resizing run outside of Python's lock.
+
+    Returns:
+        Prepared grey images, black where reading failed, and what was wrong by index.
+    """
+    images = np.zeros((len(paths), size_px, size_px), dtype=np.uint8)
+    problems: dict[int, str] = {}
+
+    def read(index: int) -> None:
+        try:
+            images[index] = prepare(read_frame(paths[index]), size_px=size_px)
+        except ImageError as error:
+            problems[index] = error.message
+
+    threads = workers or min(8, len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(threads) as pool, progress_bar("read images", total=len(paths)) as bar:
+        for _ in pool.map(read, range(len(paths))):
+            bar.advance()
+    return images, problems
+
+
+def write_splits(out: Path, task: Task) -> None:
+    """Write the names on each side of each split below a result's folder."""
+    for split in task.splits:
+        write_json(out / SPLITS_FOLDER / f"{split.name}.json", split.to_json(task.items))
+
+
+def _check_labels(labelled_set: LabelledSet) -> None:
+    unlabelled = [item.name for item in labelled_set.items if item.label is None]
+    if unlabelled:
+        raise DatasetError(
+            f"{labelled_set.root}: {len(unlabelled):,} of {len(labelled_set):,} images have no class "
+            f"(first: {unlabelled[0]})",
+            hint="label them or take them out",
+        )
+    there = [name for name, count in labelled_set.class_counts().items() if count]
+    if len(there) < 2:
+        raise DatasetError(
+            f"{labelled_set.root}: all {len(labelled_set):,} images are of one class "
+            f"({there[0] if there else 'none'}); there is nothing to tell apart",
+            hint="add images of a second class",
+        )
+
+
+def _check_classes(labelled_set: LabelledSet, split: Split) -> None:
+    for side in ("train", "test"):
+        found = np.unique(labelled_set.labels[getattr(split, side)])
+        if len(found) < 2:
+            only = labelled_set.classes[found[0]] if len(found) else "no class"
+            raise DatasetError(
+                f"{labelled_set.root}: the {side} side of split {split.name} holds only {only}",
+                hint="add images of other classes, or of more patients",
+            )
+
+
+def _chosen(splits: tuple[Split, ...], folds: tuple[int | str, ...] | None) -> tuple[Split, ...]:
+    if folds is None:
+        return splits
+    by_name = {split.name: split for split in splits}
+    chosen = {}
+    for fold in folds:
+        name = f"fold-{fold}" if f"fold-{fold}" in by_name else str(fold)
+        if name not in by_name:
+            raise SettingError(
+                f"task.folds: there is no split {fold} here", hint=nearest(name, list(by_name))
+            )
+        chosen[name] = by_name[name]
+    if not chosen:
+        raise SettingError("task.folds: names no split", hint=f"known: {', '.join(by_name)}")
+    return tuple(chosen.values())
+
+
+def _tolerated(problems: dict[int, str], num_images: int, max_ratio: float) -> str:
+    first = problems[min(problems)]
+    said = f"{len(problems):,} of {num_images:,} labelled images cannot be read (first: {first})"
+    if len(problems) > max_ratio * num_images:
+        raise DatasetError(
+            said,
+            hint="repair them or take them out; --set task.max_unreadable_ratio=0.05 goes on without them",
+        )
+    for problem in problems.values():
+        log.warning("left out: %s", problem)
+    return said
+
+
+def _without(split: Split, bad: Int64[np.ndarray, " bad"]) -> Split:
+    return replace(
+        split,
+        train=np.setdiff1d(split.train, bad),
+        val=np.setdiff1d(split.val, bad),
+        test=np.setdiff1d(split.test, bad),
+        known_leaks=np.setdiff1d(split.known_leaks, bad),
+    )
+
+
+def _positive(classes: tuple[str, ...], name: str | None) -> int | None:
+    if name is not None and name not in classes:
+        raise SettingError(f"task.positive={name}: no such class", hint=nearest(name, classes))
+    if len(classes) != 2:
+        return None
+    return len(classes) - 1 if name is None else classes.index(name)

@@ -1,0 +1,119 @@
+"""An encoder with a linear classifier on top, and the file in which the two travel."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from usfmae.base.config import make_config
+from usfmae.base.errors import SettingError, WeightsError
+from usfmae.base.files import file_sha256, write_by
+from usfmae.base.input_spec import InputSpec
+from usfmae.models.vit import VisionTransformer, ViTConfig
+
+PoolName = Literal["mean", "cls", "mean+cls"]
+"""How tokens become one vector: mean of the patch tokens, the class token, or both side by side."""
+
+_FORMAT = "usfmae classifier 1"
+"""The one name in the file's metadata: safetensors writes several in random order, and equal networks are to
+give equal files."""
+
+
+def pool_tokens(tokens: Float[Tensor, "b tokens d"], pool: PoolName) -> Float[Tensor, "b width"]:
+    """One vector per image; twice as wide as a token for "mean+cls"."""
+    if pool == "cls":
+        return tokens[:, 0]
+    mean = tokens[:, 1:].mean(dim=1)
+    return mean if pool == "mean" else torch.cat([mean, tokens[:, 0]], dim=1)
+
+
+class Classifier(nn.Module):
+    """Encoder, pooling, one linear map.
+
+    The linear map starts near zero (He et al. 2022, reference code: normal of 2e-5), so every class begins
+    equally likely and the first steps do not shake the encoder.
+
+    Args:
+        encoder: pretrained or at its random start.
+        num_classes: width of the output.
+        pool: how tokens become one vector.
+        generator: source of the random start.
+    """
+
+    def __init__(
+        self, encoder: VisionTransformer, num_classes: int, *, pool: PoolName, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pool: PoolName = pool
+        width = encoder.embed_dim * (2 if pool == "mean+cls" else 1)
+        self.classifier = nn.Linear(width, num_classes)
+        nn.init.normal_(self.classifier.weight, std=2e-5, generator=generator)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b class"]:
+        """Logits, in the number type of the surrounding autocast."""
+        logits: Tensor = self.classifier(pool_tokens(self.encoder(images), self.pool))
+        return logits
+
+
+@dataclass(frozen=True)
+class LoadedClassifier:
+    """A classifier ready to use."""
+
+    network: Classifier
+    """On the CPU, in evaluation mode."""
+
+    classes: tuple[str, ...]
+    """Names of its outputs."""
+
+    input_spec: InputSpec
+    """What it wants to see."""
+
+    sha256: str
+    """Hash of the file."""
+
+
+def save_classifier(
+    path: Path, network: Classifier, *, classes: tuple[str, ...], input_spec: InputSpec
+) -> None:
+    """Write a classifier as safetensors; shape, pooling, classes and input travel in the metadata."""
+    about = {
+        "vit": network.encoder.config.model_dump(mode="json"),
+        "input_spec": input_spec.model_dump(mode="json"),
+        "pool": network.pool,
+        "classes": classes,
+    }
+    metadata = {_FORMAT: json.dumps(about)}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_by(path, lambda temporary: save_file(state, temporary, metadata=metadata))
+
+
+def load_classifier(path: Path) -> LoadedClassifier:
+    """Read what `save_classifier` wrote, every tensor of it.
+
+    Raises:
+        WeightsError: missing, damaged, or no classifier of ours.
+    """
+    if not path.exists():
+        raise WeightsError(f"{path}: no such classifier file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        if _FORMAT not in metadata:
+            raise WeightsError(f"{path}: is no classifier of usfmae", hint="evaluate finetune writes one")
+        about = json.loads(metadata[_FORMAT])
+        classes = tuple(about["classes"])
+        encoder = VisionTransformer(make_config(ViTConfig, about["vit"]))
+        network = Classifier(encoder, len(classes), pool=about["pool"], generator=torch.Generator())
+        network.load_state_dict(load_file(path))
+        spec = make_config(InputSpec, about["input_spec"])
+    except (SafetensorError, SettingError, RuntimeError, KeyError, ValueError, OSError) as error:
+        raise WeightsError(f"{path}: cannot be read as a classifier ({error})") from error
+    return LoadedClassifier(network.eval(), classes, spec, file_sha256(path))

@@ -1,0 +1,54 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from usfmae.base.input_spec import InputSpec
+from usfmae.datasets.fake import fake_dataset
+from usfmae.evaluate.protocol import Task, TaskConfig, load_task
+from usfmae.models import vit
+from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
+from usfmae.models.weights import save_encoder
+
+TINY = ViTConfig(size="ti", image_px=16, patch_px=8)
+"""4 patches."""
+
+
+@contextmanager
+def shrunk_networks() -> Iterator[None]:
+    """Make ViT-Ti 48 wide and 3 layers deep: the same code, but its checkpoints are not 65 MB."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(vit.SIZES, "ti", (48, 3, 3))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shrunk_networks() -> Iterator[None]:
+    with shrunk_networks():
+        yield
+
+
+@pytest.fixture(scope="session")
+def fake_bus_bra(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 patients, 30 images, folds 2 to 5."""
+    root = tmp_path_factory.mktemp("fake") / "bus-bra"
+    return fake_dataset("bus-bra", root, num_patients=30, variant="without-fold-1")
+
+
+@pytest.fixture(scope="session")
+def task(fake_bus_bra: Path) -> Task:
+    """Folds 2 and 3 of the fake, at 32 px."""
+    return load_task("bus-bra", fake_bus_bra, config=TaskConfig(size_px=32, folds=(2, 3)))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a tiny encoder."""
+    with shrunk_networks():
+        encoder = VisionTransformer(TINY)
+    start_weights(encoder, torch.Generator().manual_seed(7))
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_encoder(path, encoder, input_spec=InputSpec(image_px=16))
+    return path

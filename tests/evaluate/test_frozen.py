@@ -1,0 +1,89 @@
+import pytest
+
+from usfmae.base.errors import FolderError, WeightsError
+from usfmae.base.files import read_json
+from usfmae.evaluate.frozen import KnnConfig, LinearProbeConfig, evaluate_knn, evaluate_linear_probe
+from usfmae.evaluate.metrics import METRICS, score
+from usfmae.evaluate.predictions import read_predictions
+from usfmae.evaluate.statistics import BootstrapConfig
+from usfmae.images.fingerprint import content_hash
+
+FAST = BootstrapConfig(num_resamples=100)
+
+
+def knn(task, weights, out, **options):
+    config = options.pop("config", None) or KnnConfig(task=task.config, bootstrap=FAST, k=5, threads=1)
+    return evaluate_knn(task, weights, out=out, config=config, **options)
+
+
+def test_the_result_is_the_score_of_its_predictions(task, weights, tmp_path):
+    result = knn(task, weights, tmp_path / "r")
+    assert result == read_json(tmp_path / "r/result.json")
+    predictions = read_predictions(tmp_path / "r/predictions.csv")
+    plain = score(predictions.labels, predictions.probabilities, positive=1)
+    for name in METRICS:
+        found = result["metrics"][name]
+        assert found["value"] == pytest.approx(plain[name])
+        assert found["low"] <= found["value"] <= found["high"]
+    assert sum(map(sum, result["confusion"])) == len(predictions) == result["num_images"]
+    assert result["num_patients"] == len(set(predictions.groups))
+    assert set(result["metrics_per_patient"]) == set(METRICS)
+
+
+def test_the_result_says_what_it_rests_on(task, weights, tmp_path):
+    result = knn(task, weights, tmp_path / "r")
+    assert (result["task"], result["method"], result["init"]) == ("bus-bra", "knn", "pretrained")
+    assert result["classes"] == ["benign", "malignant"]
+    assert result["positive"] == "malignant"
+    assert result["group_kind"] == "patient"
+    assert len(result["weights_sha256"]) == 64
+    assert result["made_by"]["inputs"]["weights"] == result["weights_sha256"]
+    assert result["made_by"]["settings"]["k"] == 5
+    assert [fold["split"] for fold in result["folds"]] == ["fold-2", "fold-3"]
+    assert result["split"]["name"] == "fold-2 + fold-3"
+    assert result["split"]["num_test"] == sum(fold["num_test"] for fold in result["folds"])
+    assert any("fold 1 is not here" in note for note in result["notes"])
+    assert read_json(tmp_path / "r/run.json")["status"] == "finished"
+    assert (tmp_path / "r/splits/fold-3.json").exists()
+
+
+def test_test_images_in_the_pool_are_counted(task, weights, tmp_path):
+    unknown = knn(task, weights, tmp_path / "a")["contamination"]
+    assert unknown == {"checked": False, "why": "no corpus was given to compare with"}
+    tested = [index for split in task.splits for index in split.test.tolist()]
+    pool = {content_hash(task.images[index]) for index in tested[:3]} | {"0" * 64}
+    found = knn(task, weights, tmp_path / "b", pool_hashes=pool)["contamination"]
+    assert (found["test_images_in_pool"], found["of"]) == (3, len(tested))
+    assert found["first"] in {task.items[index].name for index in tested[:3]}
+    clean = knn(task, weights, tmp_path / "c", pool_hashes={"0" * 64})["contamination"]
+    assert clean == {"checked": True, "test_images_in_pool": 0, "of": len(tested)}
+    scratch = knn(task, "scratch", tmp_path / "d", like=weights, pool_hashes=pool)
+    assert scratch["contamination"] == {"checked": False, "why": "a random start has seen no images"}
+    assert (scratch["init"], scratch["weights_sha256"]) == ("scratch", None)
+
+
+def test_a_linear_probe_tells_the_fake_lesions_apart(task, weights, tmp_path):
+    config = LinearProbeConfig(task=task.config, bootstrap=FAST, threads=1, pool="mean+cls")
+    result = evaluate_linear_probe(task, weights, out=tmp_path / "r", config=config)
+    assert result["metrics"]["auroc"]["value"] > 0.8
+    for fold in result["folds"]:
+        assert fold["val_log_loss"][f"{fold['c']:g}"] == min(fold["val_log_loss"].values())
+
+
+def test_a_finished_result_is_returned_and_not_made_again(task, weights, tmp_path):
+    first = knn(task, weights, tmp_path / "r")
+    assert knn(task, weights, tmp_path / "r", resume=True) == first
+    with pytest.raises(FolderError, match="exists already"):
+        knn(task, weights, tmp_path / "r")
+    other = KnnConfig(task=task.config, bootstrap=FAST, k=3, threads=1)
+    with pytest.raises(FolderError, match=r"other settings or inputs \(k 5 -> 3\)"):
+        knn(task, weights, tmp_path / "r", config=other, resume=True)
+    with pytest.raises(FolderError, match="the weights"):
+        knn(task, "scratch", tmp_path / "r", resume=True)
+    assert knn(task, weights, tmp_path / "r", config=other, overwrite=True)["made_by"]["settings"]["k"] == 3
+
+
+def test_missing_weights_leave_no_folder_behind(task, tmp_path):
+    with pytest.raises(WeightsError, match="no such weights file"):
+        knn(task, tmp_path / "nothing.safetensors", tmp_path / "r")
+    assert not (tmp_path / "r").exists()
