@@ -1,8 +1,6 @@
 """The table of a corpus: one row per stored image, in Parquet."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,9 +27,12 @@ SCHEMA = pa.schema(
 the file in pixels; spacing is null where the file does not say; shard and row say where the pixels are."""
 
 
-def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows as Parquet, the same bytes for the same rows."""
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table of `SCHEMA` as Parquet, the same bytes for the same rows.
+
+    Raises:
+        FolderError: the disk is full.
+    """
     write_by(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 

@@ -1,9 +1,9 @@
 """Reading a corpus: memory-mapped shards and the table that says what is in them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ from jaxtyping import Int, UInt8
 
 from usfmae.base.errors import CorpusError, FolderError
 from usfmae.base.files import file_sha256, read_json
+from usfmae.base.logs import progress_bar
 from usfmae.corpus.manifest import read_table
 from usfmae.corpus.part import SHARD_FILE, part_folder
 
 CORPUS_FILE, MANIFEST_FILE = "corpus.json", "manifest.parquet"
+
+MAX_OPEN_SHARDS = 256
+"""A process may usually have 1,024 files open; a corpus of a million images has 4,000 shards."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +57,32 @@ class Corpus:
         """The images of some rows of the manifest.
 
         Each image is read straight into the answer by one system call. Mapped pages would count as this
-        process's memory and grow to the size of the corpus; these stay with the system's cache.
+        process's memory and grow to the size of the corpus; these stay with the system's cache. Threads may
+        read at the same time.
+
+        Args:
+            indices: rows, each in [0, len(self)); in any order, repeats allowed.
 
         Raises:
             IndexError: a row that is not there.
-            CorpusError: a shard is shorter than it says.
+            CorpusError: a shard is missing, cannot be read, or is shorter than it says.
         """
+        if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
+            raise IndexError(f"rows must be 0 to {len(self) - 1}, not {indices.min()} to {indices.max()}")
         size = self.size_px
         out = np.empty((len(indices), size, size), dtype=np.uint8)
         shards, rows = self._places
-        for k, index in enumerate(indices):
-            handle, start = self._open(int(shards[index]))
-            got = os.preadv(handle, [out[k]], start + int(rows[index]) * size * size)
-            if got != size * size:
-                path = part_folder(self.folder, int(shards[index])) / SHARD_FILE
-                raise CorpusError(f"{path}: ends early", hint=_REBUILD)
+        places = zip(shards[indices].tolist(), rows[indices].tolist(), strict=True)
+        for image, (shard, row) in zip(out, places, strict=True):
+            opened = self._opened(shard)
+            try:
+                complete = (
+                    os.preadv(opened.handle, [image.data], opened.start + row * size * size) == size * size
+                )
+            except OSError as error:
+                raise CorpusError(f"{opened.path}: cannot be read ({error.strerror})") from error
+            if not complete:
+                raise CorpusError(f"{opened.path}: ends early", hint=_REBUILD)
         return out
 
     @cached_property
@@ -75,22 +90,25 @@ class Corpus:
         return self.manifest["shard"].to_numpy(), self.manifest["row"].to_numpy()
 
     @cached_property
-    def _handles(self) -> dict[int, tuple[int, int]]:
-        return {}
+    def _opened(self) -> Callable[[int], "_OpenShard"]:
+        folder = self.folder  # not self: a cache that holds its owner is never freed
+        return lru_cache(MAX_OPEN_SHARDS)(lambda shard: _OpenShard(part_folder(folder, shard) / SHARD_FILE))
 
-    def _open(self, shard: int) -> tuple[int, int]:
-        if shard not in self._handles:
-            path = part_folder(self.folder, shard) / SHARD_FILE
-            start = npy_start(path)
-            self._handles[shard] = (os.open(path, os.O_RDONLY), start)
-        return self._handles[shard]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_corpus, (self.folder,)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "record": self.record, "manifest": self.manifest}
+
+class _OpenShard:
+    """A file that stays open as long as somebody refers to it, so threads may read what the cache dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.start = npy_start(path)
+        self.handle = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
-        for handle, _ in self.__dict__.get("_handles", {}).values():
-            os.close(handle)
+        if "handle" in self.__dict__:
+            os.close(self.handle)
 
 
 _REBUILD = "build it again with: usfmae corpus build ... --overwrite"
@@ -134,17 +152,20 @@ def verify_corpus(folder: Path) -> int:
         CorpusError: a file is missing or differs; the first is named.
     """
     corpus = open_corpus(folder)
-    files: Sequence[dict[str, Any]] = [
-        *corpus.record["shards"],
-        {"path": MANIFEST_FILE, "sha256": corpus.record["manifest_sha256"]},
-    ]
-    wrong = [entry["path"] for entry in files if file_sha256(folder / entry["path"]) != entry["sha256"]]
+    expected = {shard["path"]: shard["sha256"] for shard in corpus.record["shards"]}
+    expected[MANIFEST_FILE] = corpus.record["manifest_sha256"]
+    wrong = []
+    with progress_bar("corpus verify", total=len(expected)) as bar:
+        for name, sha256 in expected.items():
+            if file_sha256(folder / name) != sha256:
+                wrong.append(name)
+            bar.advance()
     if wrong:
         raise CorpusError(
-            f"{folder}: {len(wrong)} of {len(files)} files are damaged (checksum; first: {wrong[0]})",
+            f"{folder}: {len(wrong)} of {len(expected)} files are damaged (checksum; first: {wrong[0]})",
             hint=_REBUILD,
         )
-    return len(files)
+    return len(expected)
 
 
 def npy_start(path: Path) -> int:

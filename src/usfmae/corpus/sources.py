@@ -1,5 +1,6 @@
 """Which files go into a pool, in which order, and who they belong to."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -36,7 +37,7 @@ class SourceFile:
     """Where it is."""
 
     name: str
-    """Its path below the source's root, with forward slashes."""
+    """Its path below the source's root, with forward slashes; bytes that are no UTF-8 read `\\xe9`."""
 
     group: str
     """What must stay together: the patient where known, else the file itself."""
@@ -50,6 +51,9 @@ class Listing:
     files: tuple[SourceFile, ...]
     excluded: tuple[str, ...]
     """Names left out by a pattern (label maps)."""
+
+    other_kinds: tuple[str, ...]
+    """Names of files that are no images by their suffix: tables, texts, videos."""
 
     licence: str | None
     """From the card; None where nobody said."""
@@ -68,26 +72,26 @@ def list_source(source: Source, config: BuildConfig) -> Listing:
     if source.dataset is not None:
         labelled = read_dataset(source.dataset, source.root, find_clusters=False)
         files = tuple(
-            SourceFile(source.name, item.path, item.name, f"{source.name}/{item.group}")
+            SourceFile(source.name, item.path, printable(item.name), printable(f"{source.name}/{item.group}"))
             for item in labelled.items
         )
-        return Listing(source, files, (), _licence(source.dataset))
-    found, excluded = [], []
-    for path in sorted(source.root.rglob("*")):
-        if not path.is_file() or not is_image_path(path):
-            continue
-        name = path.relative_to(source.root).as_posix()
-        if is_excluded(name, config.exclude):
+        return Listing(source, files, (), (), _licence(source.dataset))
+    found, excluded, others = [], [], []
+    for path in _files_below(source.root):
+        name = printable(path.relative_to(source.root).as_posix())
+        if not is_image_path(path):
+            others.append(name)
+        elif is_excluded(name, config.exclude):
             excluded.append(name)
         else:
             found.append(SourceFile(source.name, path, name, f"{source.name}/{name}"))
     if not found:
-        why = f" ({len(excluded)} look like label maps and were left out)" if excluded else ""
+        why = f" ({len(excluded)} look like label maps, {len(others)} are of another kind)"
         raise CorpusError(
             f"{source.root}: no image found{why}",
             hint="PNG, JPEG, BMP, TIFF, GIF and DICOM files are read; check the folder",
         )
-    return Listing(source, tuple(found), tuple(excluded), None)
+    return Listing(source, tuple(found), tuple(excluded), tuple(others), None)
 
 
 def unique_sources(sources: Sequence[Source]) -> list[Source]:
@@ -120,6 +124,36 @@ def is_excluded(name: str, patterns: Sequence[str]) -> bool:
     parts = name.split("/")
     tails = (parts[-1], "/".join(parts[-2:]))
     return any(fnmatchcase(tail, pattern) for tail in tails for pattern in patterns)
+
+
+def printable(name: str) -> str:
+    """A file name that JSON and Parquet can hold: bytes that are no UTF-8 become `\\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _files_below(root: Path) -> list[Path]:
+    """All files below a folder but hidden ones, sorted by the parts of their paths; links are followed.
+
+    A link that leads nowhere is a file too, so that it is counted as unreadable; pipes and devices are not.
+
+    Raises:
+        FolderError: a folder may not be entered.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise FolderError(f"{error.filename}: {error.strerror}", hint="make it readable, or move it away")
+
+    found: list[Path] = []
+    entered: set[Path] = set()
+    for here, folders, files in os.walk(root, followlinks=True, onerror=refuse):
+        folder = Path(here)
+        real = folder.resolve()
+        folders[:] = [] if real in entered else [name for name in folders if not name.startswith(".")]
+        if real not in entered:
+            paths = [folder / name for name in files if not name.startswith(".")]
+            found += [path for path in paths if path.is_file() or path.is_symlink()]
+        entered.add(real)
+    return sorted(found)
 
 
 def _licence(dataset: str) -> str | None:

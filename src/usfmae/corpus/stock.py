@@ -1,0 +1,163 @@
+"""Taking stock of a stored pool: which images stay, which leave and why, and the checksum of it all."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from usfmae.base.errors import CorpusError
+from usfmae.base.files import file_sha256
+from usfmae.corpus.config import BuildConfig
+from usfmae.corpus.manifest import SCHEMA, write_table
+from usfmae.corpus.part import PARTS, SHARD_FILE, part_folder, read_part
+from usfmae.corpus.shards import MANIFEST_FILE
+from usfmae.corpus.sources import Listing
+
+NAMED = 1000
+"""How many images of a reason are named in corpus.json; all are counted, and unreadable files all named."""
+
+
+class LeftOut:
+    """Counts what leaves the pool for one reason, and names the first of it."""
+
+    def __init__(self, *, named: int | None = NAMED) -> None:
+        self.count = 0
+        self.named: list[dict[str, str]] = []
+        self._most = named
+
+    def add(self, source: str, path: str, why: str) -> None:
+        """One more file or image."""
+        self.count += 1
+        if self._most is None or len(self.named) < self._most:
+            self.named.append({"source": source, "path": path, "why": why})
+
+
+def take_stock(
+    out: Path,
+    listings: Sequence[Listing],
+    *,
+    num_parts: int,
+    held: Mapping[str, frozenset[str]],
+    config: BuildConfig,
+) -> dict[str, Any]:
+    """Choose the rows of a stored pool, write its manifest, and say what corpus.json says about it.
+
+    Rows are taken in the order of the files: an image leaves if a held-out set has the same pixels, else if
+    an earlier image has.
+
+    Args:
+        out: the corpus folder with all parts.
+        listings: its sources.
+        num_parts: parts 0 to num_parts - 1 are there.
+        held: content hashes of each held-out set.
+        config: rules.
+
+    Returns:
+        sha256, size_px, num_images, num_groups, sources, held_out, left_out, manifest_sha256, bytes, shards.
+
+    Raises:
+        CorpusError: too many files are unreadable, or nothing is left.
+        FolderError: the disk is full.
+    """
+    left_out = {
+        "unreadable": LeftOut(named=None),
+        **{reason: LeftOut() for reason in ("too_small", "repeat", "held_out", "excluded", "other_kind")},
+    }
+    tables: list[pa.Table] = []
+    seen: dict[bytes, str] = {}
+    found: dict[str, set[str]] = {name: set() for name in held}
+    for index in range(num_parts):
+        content = read_part(out, index)
+        for reason in ("unreadable", "too_small"):
+            for entry in content[reason]:
+                left_out[reason].add(**entry)
+        kept = []
+        for row in content["rows"]:
+            digest, place = row["content_hash"], f"{row['source']}/{row['path']}"
+            holders = [name for name, hashes in held.items() if digest in hashes]
+            if holders:
+                left_out["held_out"].add(row["source"], row["path"], f"is in {', '.join(holders)}")
+                for name in holders:
+                    found[name].add(digest)
+                continue
+            first = seen.setdefault(bytes.fromhex(digest), place)
+            if config.drop_repeats and first is not place:
+                left_out["repeat"].add(row["source"], row["path"], f"same pixels as {first}")
+                continue
+            kept.append(row)
+        tables.append(pa.Table.from_pylist(kept, schema=SCHEMA))
+    refuse_too_many_unreadable(out, left_out["unreadable"], listings, config)
+    table = pa.concat_tables(tables).combine_chunks()
+    if not table.num_rows:
+        counts = ", ".join(f"{entry.count} {reason}" for reason, entry in left_out.items() if entry.count)
+        raise CorpusError(f"{out}: nothing is left for the pool ({counts})")
+    for listing in listings:
+        for name in listing.excluded:
+            left_out["excluded"].add(listing.source.name, name, "matches a pattern of label maps")
+        for name in listing.other_kinds:
+            left_out["other_kind"].add(listing.source.name, name, "not a kind of file that is read")
+    write_table(out / MANIFEST_FILE, table)
+    manifest_sha256 = file_sha256(out / MANIFEST_FILE)
+    shards = [_shard_entry(out, index) for index in range(num_parts)]
+    num_images = Counter(table["source"].to_pylist())
+    whole = json.dumps([manifest_sha256, *(shard["sha256"] for shard in shards)])
+    return {
+        "sha256": hashlib.sha256(whole.encode()).hexdigest(),
+        "size_px": config.size_px,
+        "num_images": table.num_rows,
+        "num_groups": len(table["group"].unique()),
+        "sources": [_source_entry(listing, num_images[listing.source.name]) for listing in listings],
+        "held_out": {
+            name: {"images": len(hashes), "found_in_pool": len(found[name])} for name, hashes in held.items()
+        },
+        "left_out": {
+            reason: {"count": entry.count, "named": entry.named} for reason, entry in left_out.items()
+        },
+        "manifest_sha256": manifest_sha256,
+        "bytes": sum(shard["bytes"] for shard in shards),
+        "shards": shards,
+    }
+
+
+def refuse_too_many_unreadable(
+    out: Path, unreadable: LeftOut, listings: Sequence[Listing], config: BuildConfig
+) -> None:
+    """Stop where more than `config.max_unreadable_ratio` of all files could not be read.
+
+    Raises:
+        CorpusError: with counts and the first names.
+    """
+    num_files = sum(len(listing.files) for listing in listings)
+    num_bad = len({(entry["source"], entry["path"]) for entry in unreadable.named})
+    if num_bad <= config.max_unreadable_ratio * num_files:
+        return
+    named = "; ".join(f"{entry['path']}: {entry['why']}" for entry in unreadable.named[:3])
+    raise CorpusError(
+        f"{out}: {num_bad} of {num_files} files cannot be read, more than the "
+        f"{config.max_unreadable_ratio:.0%} allowed ({named})",
+        hint="repair or remove them, or allow it with --resume --set max_unreadable_ratio=1",
+    )
+
+
+def _source_entry(listing: Listing, num_images: int) -> dict[str, Any]:
+    return {
+        "name": listing.source.name,
+        "dataset": listing.source.dataset,
+        "folder": str(listing.source.root),
+        "licence": listing.licence,
+        "num_files": len(listing.files),
+        "num_images": num_images,
+    }
+
+
+def _shard_entry(out: Path, index: int) -> dict[str, Any]:
+    path = part_folder(out, index) / SHARD_FILE
+    return {
+        "path": f"{PARTS}/{path.parent.name}/{path.name}",
+        "bytes": path.stat().st_size,
+        "sha256": file_sha256(path),
+    }

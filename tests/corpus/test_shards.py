@@ -1,0 +1,122 @@
+"""Reading back: the right pixels in any order, few open files, little memory, damage is named."""
+
+import gc
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from usfmae.base.errors import CorpusError
+from usfmae.corpus import shards
+from usfmae.corpus.shards import open_corpus, verify_corpus
+
+
+def stored(corpus) -> np.ndarray:
+    return np.concatenate([np.load(path) for path in sorted(corpus.folder.glob("parts/*/shard.npy"))])
+
+
+def test_rows_come_in_the_order_asked_for_repeats_included(corpus):
+    everything = stored(corpus)
+    order = np.array([11, 0, 7, 7, 3])
+    assert np.array_equal(corpus.read(order), everything[order])
+    assert corpus.read(np.array([], dtype=np.int64)).shape == (0, 32, 32)
+
+
+@pytest.mark.parametrize("index", [-1, 12])
+def test_a_row_that_is_not_there_is_an_index_error(corpus, index):
+    with pytest.raises(IndexError, match="rows must be 0 to 11"):
+        corpus.read(np.array([0, index]))
+
+
+def test_few_files_stay_open_and_none_after_the_corpus_is_gone(corpus, monkeypatch):
+    monkeypatch.setattr(shards, "MAX_OPEN_SHARDS", 1)
+    here = psutil.Process()
+    before = here.num_fds()
+    again = open_corpus(corpus.folder)
+    again.read(np.array([0, 11, 6, 1, 7]))
+    assert here.num_fds() == before + 1
+    del again
+    gc.collect()
+    assert here.num_fds() == before
+
+
+def test_threads_read_at_the_same_time_even_while_shards_are_closed(corpus, monkeypatch):
+    monkeypatch.setattr(shards, "MAX_OPEN_SHARDS", 1)
+    again = open_corpus(corpus.folder)
+    everything = stored(corpus)
+    wrong = []
+
+    def read(seed: int) -> None:
+        for _ in range(50):
+            order = np.random.default_rng(seed).integers(0, 12, 8)
+            if not np.array_equal(again.read(order), everything[order]):
+                wrong.append(seed)
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_content_hashes_are_those_of_the_manifest(corpus):
+    assert corpus.content_hashes() == set(corpus.manifest["content_hash"].to_pylist())
+    assert len(corpus.content_hashes()) == 12
+
+
+def first_shard(corpus) -> Path:
+    return corpus.folder / "parts" / "00000" / "shard.npy"
+
+
+def test_a_flipped_byte_is_found_by_verify(corpus):
+    assert verify_corpus(corpus.folder) == 4  # three shards and the manifest
+    damaged = bytearray(first_shard(corpus).read_bytes())
+    damaged[200] ^= 1
+    first_shard(corpus).write_bytes(damaged)
+    open_corpus(corpus.folder)
+    with pytest.raises(
+        CorpusError, match=r"1 of 4 files are damaged \(checksum; first: parts/00000/shard\.npy"
+    ):
+        verify_corpus(corpus.folder)
+
+
+def test_a_short_or_missing_shard_is_found_on_opening(corpus):
+    whole = first_shard(corpus).read_bytes()
+    first_shard(corpus).write_bytes(whole[:-1])
+    with pytest.raises(
+        CorpusError, match=r"1 of 3 shards .*first: parts/00000/shard\.npy \(of another length"
+    ):
+        open_corpus(corpus.folder)
+    first_shard(corpus).unlink()
+    with pytest.raises(CorpusError, match=r"first: parts/00000/shard\.npy \(missing"):
+        open_corpus(corpus.folder)
+
+
+def test_a_shard_that_shrinks_while_open_is_an_error_not_old_memory(corpus):
+    first_shard(corpus).write_bytes(first_shard(corpus).read_bytes()[:600])
+    with pytest.raises(CorpusError, match=r"shard\.npy: ends early"):
+        corpus.read(np.array([4]))
+
+
+def test_a_shard_of_another_kind_is_an_error(corpus):
+    first_shard(corpus).write_bytes(b"x" * 5000)
+    with pytest.raises(CorpusError, match="cannot be read"):
+        corpus.read(np.array([0]))
+
+
+def test_a_damaged_manifest_is_an_error(corpus):
+    (corpus.folder / "manifest.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(CorpusError, match=r"manifest\.parquet: cannot be read"):
+        open_corpus(corpus.folder)
+
+
+def test_what_is_no_corpus_says_so(tmp_path):
+    with pytest.raises(CorpusError, match="is no corpus"):
+        open_corpus(tmp_path)
+    (tmp_path / "corpus.json").write_text(json.dumps({"status": "building"}))
+    with pytest.raises(CorpusError, match="is not finished"):
+        open_corpus(tmp_path)
