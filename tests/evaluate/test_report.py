@@ -12,6 +12,7 @@ from usfmae.base.errors import FolderError
 from usfmae.evaluate.metrics import confusion_matrix, predicted_classes
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from usfmae.evaluate.report import write_report
+from usfmae.evaluate.report_words import picture
 from usfmae.evaluate.statistics import BootstrapConfig, score_with_intervals
 
 BOOTSTRAP = {"num_resamples": 100, "level": 0.95, "method": "percentile", "seed": 0}
@@ -323,3 +324,9 @@ def test_an_unchecked_pool_and_a_scratch_start_are_told_apart(tmp_path):
     page = page_of(write_report(tmp_path / "r.html", title="x", results=[unchecked, scratch]))
     assert "was not checked: no corpus was given" in page
     assert "Nothing was pretrained" in page
+
+
+def test_a_picture_is_png_data_with_an_escaped_name():
+    shown = picture(np.zeros((2, 3), np.uint8), said='"><b>')
+    assert shown.startswith('<img src="data:image/png;base64,iVBOR')
+    assert 'alt="&quot;&gt;&lt;b&gt;" width="3" height="2"' in shown

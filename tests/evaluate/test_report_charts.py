@@ -77,3 +77,10 @@ def test_an_interval_chart_has_a_dot_and_a_bar_per_row():
     assert figure.count("whisker") == 1
     assert figure.count("<circle") == figure.count("<rect") == 1
     assert "a · 0.500" in figure
+
+
+def test_the_axis_of_a_ratio_ends_at_one():
+    figure = interval_chart([Row("a", 1.0, 1.0, 1.0)], title="t", x_label="F1")
+    ticks = [float(tick) for tick in re.findall(r">([\d.]+)</text>", figure)]
+    assert ticks
+    assert max(ticks) == 1.0

@@ -62,6 +62,7 @@ def line_chart(
     y_label: str,
     x_range: tuple[Number, Number] | None = None,
     y_range: tuple[Number, Number] | None = None,
+    ratio: bool = False,
     square: bool = False,
     diagonal: bool = False,
 ) -> str:
@@ -74,6 +75,7 @@ def line_chart(
         y_label: with its unit.
         x_range: ends of the axis; those of the data if None.
         y_range: ends of the axis; those of the data and bands, with some air, if None.
+        ratio: y lies between 0 and 1, and so does its axis.
         square: as high as wide.
         diagonal: draw the line of chance.
 
@@ -83,7 +85,9 @@ def line_chart(
     drawn = [_thinned(line) for line in lines]
     width, height = (400, 392) if square else (WIDTH, HEIGHT)
     x_axis = Axis(x_label, *(x_range or _span([line.x for line in drawn], air=0.0)))
-    y_axis = Axis(y_label, *(y_range or _span([one for line in drawn for one in _all_y(line)], air=0.06)))
+    y_axis = Axis(
+        y_label, *(y_range or _span([one for line in drawn for one in _all_y(line)], air=0.06, ratio=ratio))
+    )
     frame = _Frame(x_axis, y_axis, width, height)
     parts = [frame.axes()]
     if diagonal:
@@ -125,11 +129,11 @@ def interval_chart(rows: Sequence[Row], *, title: str, x_label: str) -> str:
     Args:
         rows: at least one.
         title: what a screen reader says.
-        x_label: the metric.
+        x_label: the metric, a ratio between 0 and 1.
     """
     height = TOP + BOTTOM + 34 * len(rows)
     ends = [[end for end in (row.low, row.value, row.high) if end is not None] for row in rows]
-    frame = _Frame(Axis(x_label, *_span(ends, air=0.08)), Axis("", 0, len(rows)), WIDTH, height)
+    frame = _Frame(Axis(x_label, *_span(ends, air=0.08, ratio=True)), Axis("", 0, len(rows)), WIDTH, height)
     parts = [frame.axes(with_y=False)]
     for number, row in enumerate(rows):
         y = TOP + 34 * number + 20
@@ -223,12 +227,13 @@ def _labelled(ticks: Sequence[float]) -> list[tuple[float, str]]:
     return [(tick, f"{tick:,.{digits}f}") for tick in ticks]
 
 
-def _span(parts: Sequence[Sequence[Number]], *, air: float) -> tuple[float, float]:
+def _span(parts: Sequence[Sequence[Number]], *, air: float, ratio: bool = False) -> tuple[float, float]:
     values = np.concatenate([np.asarray(part, dtype=float) for part in parts])
     low, high = float(values.min()), float(values.max())
     if high <= low:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
-    return low - air * (high - low), high + air * (high - low)
+    low, high = low - air * (high - low), high + air * (high - low)
+    return (max(low, 0.0), min(high, 1.0)) if ratio else (low, high)
 
 
 def _all_y(line: Line) -> list[Sequence[Number]]:

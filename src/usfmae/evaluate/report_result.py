@@ -172,6 +172,7 @@ def _training(result: ResultFolder) -> str:
             title=f"{name} over the epochs",
             x_label="Epoch",
             y_label=name.capitalize() if name == "loss" else name,
+            ratio=name != "loss",
         )
         for name, folds in curves.items()
     ]

@@ -135,7 +135,9 @@ def _watched(run: RunFolder) -> str:
             first, last = number(looks[0]["value"]), number(looks[-1]["value"])
             said.append(f"{escape(metric_name(metric))} on {escape(task)}: <b>{first}</b> → <b>{last}</b>.")
         name = metric_name(metric)
-        charts.append(line_chart(drawn, title=f"{name} over the epochs", x_label="Epoch", y_label=name))
+        charts.append(
+            line_chart(drawn, title=f"{name} over the epochs", x_label="Epoch", y_label=name, ratio=True)
+        )
     return f'{title}<p>{" ".join(said)}</p><div class="charts">{"".join(charts)}</div>'
 
 

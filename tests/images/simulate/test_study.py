@@ -159,3 +159,11 @@ def test_marks_do_not_depend_on_the_kind_of_lesion():
             without = simulate_study(patient, device=plain, lesion=kind, seed=0).frame.pixels
             marked[kind] += int((with_marks != without).any())
     assert marked["benign"] == marked["malignant"] > 4
+
+
+def test_a_plane_moves_tilts_and_squeezes_by_hand():
+    # 9 mm squeezed by 0.9 are 10 mm at rest; 4 mm across at a slope of 0.5 add 2 mm; the shift adds 3 mm.
+    plane = Plane(shift_mm=3.0, tilt_rad=float(np.arctan(0.5)), squeeze=0.9)
+    down, across = plane.to_patient(np.array([[9.0]]), np.array([[4.0]]))
+    assert down.item() == pytest.approx(12)
+    assert across.item() == pytest.approx(7)
