@@ -105,6 +105,7 @@ def test_the_curve_shows_validation_of_each_fold(undisturbed):
 def test_the_kept_classifier_says_what_the_table_says(undisturbed, task):
     loaded = load_classifier(undisturbed / "folds/fold-2/classifier.safetensors")
     assert loaded.classes == task.classes
+    assert loaded.network.encoder.config.drop_path == tiny(task).drop_path
     found = class_probabilities(
         loaded.network, task.images[task.splits[0].test], input_spec=loaded.input_spec
     )
@@ -229,6 +230,21 @@ def test_batches_depend_on_the_step_alone(task):
     assert all(torch.equal(a, b) for a, b in zip(resumed, one_by_one[5], strict=True))
     seen = np.concatenate([labels.numpy() for _, labels in one_by_one[: len(task.labels) // 8]])
     assert np.bincount(seen).tolist()[0] <= np.bincount(task.labels)[0]
+
+
+def test_every_step_crops_anew(task):
+    one = slice(0, 1)
+    batches = FinetuneBatches(task.images[one], task.labels[one], 16, 4, AugmentConfig(), seed=3)
+    assert not torch.equal(batches(0)[0], batches(1)[0])
+
+
+def test_another_seed_starts_elsewhere(task, weights, tmp_path):
+    starts = []
+    for seed in (0, 1):
+        out = tmp_path / f"{seed}"
+        finetune(task, "scratch", out=out, config=tiny(task, seed=seed, epochs=0.1), like=weights)
+        starts.append([(out / f"folds/{fold}/classifier.safetensors").read_bytes() for fold in FOLDS])
+    assert len({*starts[0], *starts[1]}) == 4  # each fold has a start of its own, too
 
 
 def test_a_mirrored_test_is_the_mean_of_both_sides(undisturbed, task):

@@ -137,6 +137,7 @@ def test_one_class_alone_has_no_specificity():
     scored = score(np.array([1, 1]), two_columns([0.7, 0.2]))
     assert np.isnan(scored["specificity"])
     assert np.isnan(scored["auroc"])
+    assert np.isnan(scored["average_precision"])
     assert scored["sensitivity"] == pytest.approx(0.5)
 
 

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,8 @@ def test_the_hash_sees_pixels_labels_and_splits(fake_bus_bra, task):
         TaskConfig(size_px=32, folds=(2, 3), split_seed=1),
     ):
         assert load_task("bus-bra", fake_bus_bra, config=config).sha256() != task.sha256()
+    relabelled = replace(task, labels=1 - task.labels)
+    assert relabelled.sha256() != task.sha256()
 
 
 def test_split_files_list_the_names(task, tmp_path):

@@ -59,6 +59,15 @@ def test_bca_agrees_with_scipy():
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.018)  # one image is 0.0167
 
 
+def test_bca_quantiles_by_hand():
+    # Half of the draws lie below the value: no bias. Leaving one out gives 0, 3, 3, whose mean is 2, so the
+    # acceleration is (8 - 1 - 1) / (6 * (4 + 1 + 1)^1.5) = 0.0680.
+    # The lower quantile is Phi(-1.96 / (1 + 0.0680 * 1.96)) = Phi(-1.7295), the upper Phi(2.2613).
+    drawn = np.array([-2.0, -1.0, 1.0, 2.0])
+    ratios = statistics._bca_ratios(0.0, drawn, np.array([0.0, 3.0, 3.0]), np.array([0.025, 0.975]))
+    assert ratios == pytest.approx([0.04186, 0.98813], abs=1e-4)
+
+
 def test_copies_of_a_patients_image_add_no_certainty():
     labels, probabilities = guesses(80)
     patients = np.arange(80)
