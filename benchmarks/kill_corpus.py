@@ -1,0 +1,118 @@
+"""Does `kill -9` at ten random moments of `usfmae corpus build`, each followed by --resume, change one byte?
+
+Builds a corpus of everything in $USFMAE_DATA once undisturbed, then once with ten kills, with two workers,
+BUSI held out, and compares every shard, the manifest and the corpus hash. Some kills come at a random second
+of the start and the held-out pass, the others a random moment after a random number of parts was stored.
+
+Run:  USFMAE_DATA=... python benchmarks/kill_corpus.py [--kills 10] [--seed 0]
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from usfmae.base.files import file_sha256, read_json
+from usfmae.corpus.shards import open_corpus, verify_corpus
+
+PROGRAM = "from usfmae.cli.main import main; raise SystemExit(main())"
+
+
+def start(out: Path) -> subprocess.Popen[bytes]:
+    """The build in a process of its own, quiet."""
+    data = Path(os.environ["USFMAE_DATA"])
+    busi = data / "busi" / "Dataset_BUSI_with_GT"
+    words = ["corpus", "build", "--images", str(data), "--hold-out", f"busi={busi}", "--out", str(out)]
+    settings = ["--set", "files_per_part=64", "--workers", "2", "--resume"]
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *words, *settings],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def num_parts(out: Path) -> int:
+    """Parts that are stored."""
+    return len(list(out.glob("parts/[0-9]*")))
+
+
+def kill_after(build: subprocess.Popen[bytes], out: Path, *, parts: int, then_s: float) -> int:
+    """Kill a build some seconds after it stored some more parts.
+
+    Returns:
+        How many of its workers outlived it by more than 5 s.
+    """
+    goal = num_parts(out) + parts
+    while num_parts(out) < goal and build.poll() is None:
+        time.sleep(0.01)
+    try:
+        build.wait(then_s)
+    except subprocess.TimeoutExpired:
+        workers = psutil.Process(build.pid).children(recursive=True)
+        build.kill()
+        build.wait()
+        return len(psutil.wait_procs(workers, timeout=5)[1])
+    return 0
+
+
+def hashes(out: Path) -> dict[str, str]:
+    """The checksum of every file but corpus.json, which holds times."""
+    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != "corpus.json")
+    return {str(path.relative_to(out)): file_sha256(path) for path in files}
+
+
+def state(out: Path) -> str:
+    """Where a kill found the build, for the table."""
+    status = read_json(out / "corpus.json")["status"] if (out / "corpus.json").exists() else "not begun"
+    return f"{status}, {num_parts(out)} parts stored"
+
+
+def main() -> None:
+    """Print a line per kill and one last line of JSON; exit status 1 if a byte differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    words = parser.parse_args()
+    moments = random.Random(words.seed)
+    with tempfile.TemporaryDirectory() as name:
+        plain, killed = Path(name) / "plain", Path(name) / "killed"
+        started = time.perf_counter()
+        assert start(plain).wait() == 0
+        whole_s = time.perf_counter() - started
+        print(f"undisturbed: {len(open_corpus(plain))} images in {whole_s:.1f} s")
+        num_killed = num_outlived = 0
+        for k in range(words.kills):
+            build = start(killed)
+            parts = moments.randint(0, num_parts(plain) // words.kills)
+            then_s = moments.uniform(0, 0.3) * (whole_s if parts == 0 or k % 4 == 0 else 1.0)
+            num_outlived += kill_after(build, killed, parts=0 if k % 4 == 0 else parts, then_s=then_s)
+            num_killed += build.returncode == -signal.SIGKILL
+            how = "killed" if build.returncode == -signal.SIGKILL else f"ended ({build.returncode})"
+            print(f"kill {k + 1}: {how}, {state(killed)}")
+            if build.returncode == 0:
+                break
+        assert start(killed).wait() == 0
+        verify_corpus(killed)
+        same = hashes(plain) == hashes(killed)
+        same_hash = open_corpus(plain).sha256 == open_corpus(killed).sha256
+        figures = {
+            "kills": num_killed,
+            "bit_identical": same and same_hash,
+            "workers_outlived": num_outlived,
+            "files_compared": len(hashes(plain)),
+            "seconds_undisturbed": round(whole_s, 1),
+        }
+        print(json.dumps(figures))
+        sys.exit(0 if figures["bit_identical"] else 1)
+
+
+if __name__ == "__main__":
+    main()
