@@ -248,6 +248,14 @@ def test_a_clip_is_thinned_and_its_frames_share_a_group(scans, config, tmp_path)
     assert {(row["group"], row["num_frames"]) for row in clip} == {("scans/clip.tif", 30)}
 
 
+def test_frozen_frames_of_a_clip_are_repeats(scans, config, tmp_path):
+    still = Image.fromarray(np.full((40, 40), 9, np.uint8))
+    still.save(scans / "clip.tif", save_all=True, append_images=[still] * 3)
+    corpus = build_corpus([Source("scans", scans)], out=tmp_path / "c", config=config)
+    assert len(corpus) == 13
+    assert corpus.record["left_out"]["repeat"]["count"] == 3
+
+
 def test_a_clip_that_breaks_off_keeps_its_good_frames_and_is_named(scans, config, tmp_path):
     frames = [picture_of(k) for k in range(3)]
     frames[0].save(scans / "clip.gif", save_all=True, append_images=frames[1:])

@@ -117,7 +117,7 @@ def test_run_length_encoding(tmp_path):
 
 @pytest.mark.parametrize("table_bits", [8, 16])
 def test_palettes_are_looked_up(tmp_path, table_bits):
-    scale = 1 if table_bits == 8 else 257
+    scale = 1 if table_bits == 8 else 256
     kind = np.uint8 if table_bits == 8 else np.uint16
     tags = {}
     for name, levels in {"Red": [0, 200], "Green": [0, 100], "Blue": [0, 50]}.items():

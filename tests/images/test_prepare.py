@@ -49,9 +49,9 @@ def test_a_picture_of_the_right_size_is_untouched():
 
 
 def test_shrinking_averages_instead_of_aliasing():
-    # one-pixel stripes 0, 200, 0, 200: any subsampling would give all-black or all-bright
-    stripes = np.tile(np.uint8([0, 200]), (128, 64))
-    assert set(np.unique(prepare(frame(stripes), size_px=64))) == {100}
+    # one bright column in four, 256 to 64: a fourth of 200 everywhere; bilinear would miss it and give black
+    stripes = np.tile(np.uint8([0, 0, 0, 200]), (256, 64))
+    assert set(np.unique(prepare(frame(stripes), size_px=64))) == {50}
 
 
 def test_outside_the_box_is_black_and_inside_is_the_picture():

@@ -84,10 +84,11 @@ def take_stock(
                 for name in holders:
                     found[name].add(digest)
                 continue
-            first = seen.setdefault(bytes.fromhex(digest), place)
-            if config.drop_repeats and first is not place:
-                left_out["repeat"].add(row["source"], row["path"], f"same pixels as {first}")
+            key = bytes.fromhex(digest)  # half the memory of the text
+            if config.drop_repeats and key in seen:
+                left_out["repeat"].add(row["source"], row["path"], f"same pixels as {seen[key]}")
                 continue
+            seen[key] = place
             kept.append(row)
         tables.append(pa.Table.from_pylist(kept, schema=SCHEMA))
     refuse_too_many_unreadable(out, left_out["unreadable"], listings, config)
