@@ -18,9 +18,8 @@ def list_datasets() -> None:
     for name in dataset_names():
         card = get_card(name)
         images = "-" if card.counts.images is None else f"{card.counts.images:,}"
-        typer.echo(
-            f"{name:12} {images:>8} images  {card.licence.spdx or card.licence.stated or 'no licence stated':14} {card.title}"
-        )
+        licence = card.licence.spdx or card.licence.stated or "not stated"
+        typer.echo(f"{name:12} {images:>8} images  {licence:12} {card.title}")
 
 
 @app.command()

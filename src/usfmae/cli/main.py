@@ -13,7 +13,7 @@ import typer
 
 from usfmae.base.errors import UsfmaeError
 from usfmae.base.logs import console, set_up_logging
-from usfmae.cli import corpus, datasets, evaluate, pretrain
+from usfmae.cli import corpus, datasets, demo, evaluate, pretrain
 
 app = typer.Typer(
     name="usfmae",
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("demo")(demo.demo)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(corpus.app, name="corpus")
 app.command("pretrain")(pretrain.pretrain)
