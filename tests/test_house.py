@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "deploy": {"base", "images", "models"},
     "recipes": {"base", "corpus", "models", "engine", "pretrain", "evaluate"},
     "cli": {
-        "base", "images", "models", "engine", "datasets", "corpus", "pretrain", "evaluate", "deploy", "recipes",
+        "base", "images", "models", "engine", "datasets", "corpus", "pretrain", "evaluate", "deploy",
+        "recipes",
     },
 }  # fmt: skip
 NO_TORCH = {"base", "images"}

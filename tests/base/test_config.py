@@ -47,6 +47,7 @@ def test_a_list_fits_a_pair():
         ("lr_per_256=1", "did you mean optim.lr_per_256?"),
         ("optin.lr_per_256=1", "did you mean optim.lr_per_256?"),
         ("epoch=3", "did you mean epochs?"),
+        ("optim.lr=3", "did you mean optim.lr_per_256?"),
         ("zzz=3", "known: epochs, fast, limit, name, optim.lr_per_256, optim.scale"),
     ],
 )

@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from usfmae.base.errors import TrainingError
+from usfmae.base.interrupt import Interrupted
 from usfmae.engine.checkpoint import find_checkpoints
-from usfmae.engine.loop import Interrupted, LoopConfig, train
+from usfmae.engine.loop import LoopConfig, train
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.optim import OptimConfig, build_optimizer
 from usfmae.engine.schedule import Schedule

@@ -7,8 +7,9 @@ import torch
 from usfmae.base.errors import FolderError, TrainingError
 from usfmae.base.files import read_json
 from usfmae.base.input_spec import InputSpec
+from usfmae.base.interrupt import Interrupted
 from usfmae.engine.augment import AugmentConfig
-from usfmae.engine.loop import Interrupted, LoopConfig
+from usfmae.engine.loop import LoopConfig
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.optim import OptimConfig
 from usfmae.evaluate import fold_training

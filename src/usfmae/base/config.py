@@ -72,8 +72,15 @@ def make_config(kind: type[ConfigT], values: dict[str, Any]) -> ConfigT:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """A hint for a mistyped name: the nearest known one, or the list of all."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+    close = _closest(name, known)
+    return f"did you mean {close}?" if close else f"known: {', '.join(sorted(known))}"
+
+
+def _closest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that begins like this one, else the most similar."""
+    begins = [other for other in known if other.startswith(name)]
+    close = begins or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return close[0] if close else None
 
 
 def _scalar(text: str) -> Any:
@@ -97,11 +104,11 @@ def _unknown(name: str, parent: str, part: str, node: Any, config: Config) -> Se
     if same_leaf:
         return SettingError(f"--set {name}: no such setting", hint=f"did you mean {same_leaf[0]}?")
     prefix = f"{parent}." if parent else ""
-    close = difflib.get_close_matches(part, node, n=1, cutoff=0.5)
+    close = _closest(part, list(node))
     if close:
         rest = name.split(".")[len(parent.split(".")) + 1 if parent else 1 :]
         return SettingError(
-            f"--set {name}: no such setting", hint=f"did you mean {'.'.join([prefix + close[0], *rest])}?"
+            f"--set {name}: no such setting", hint=f"did you mean {'.'.join([prefix + close, *rest])}?"
         )
     return SettingError(f"--set {name}: no such setting", hint=nearest(name, everywhere))
 

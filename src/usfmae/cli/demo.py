@@ -160,14 +160,14 @@ def compared(stages: Stages, labelled: Path, run: Path, size: float) -> list[Pat
     return folders
 
 
-PRETRAIN_IMAGES = 36_000
+PRETRAIN_IMAGES = 60_000
 """Images that pass through the network while pretraining, whatever the size of the pool."""
 
 FINETUNE_EPOCHS = 40.0
 
 
 def demo_recipe(size: float, *, num_images: int) -> "PretrainConfig":
-    """ViT-Ti at 64 px with patches of 8 px; as many epochs as fit into some two minutes."""
+    """ViT-Ti at 96 px; as many epochs as fit into some two minutes."""
     from usfmae.engine.loop import LoopConfig
     from usfmae.engine.optim import OptimConfig
     from usfmae.models.mae import DecoderConfig, MaeConfig
@@ -177,10 +177,10 @@ def demo_recipe(size: float, *, num_images: int) -> "PretrainConfig":
     epochs = max(2.0, round(PRETRAIN_IMAGES * size / num_images, 1))
     return PretrainConfig(
         model=MaeConfig(
-            encoder=ViTConfig(size="ti", image_px=64, patch_px=8),
+            encoder=ViTConfig(size="ti", image_px=96),
             decoder=DecoderConfig(dim=96, num_layers=1, num_heads=3),
         ),
-        optim=OptimConfig(lr_per_256=3e-3, warmup_epochs=epochs / 10),
+        optim=OptimConfig(lr_per_256=2.5e-3, warmup_epochs=epochs / 10),
         loop=LoopConfig(checkpoint_steps=100, log_steps=5),
         watch=WatchConfig(every_epochs=epochs / 5, num_pictures=6),
         global_batch=64,

@@ -8,12 +8,15 @@ import sys
 from importlib import metadata
 from typing import Annotated
 
-import click
 import typer
 
 from usfmae.base.errors import UsfmaeError
+from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import console, set_up_logging
 from usfmae.cli import corpus, datasets, demo, evaluate, pretrain
+
+INTERRUPTED = 130
+RESUMABLE = {"demo", "corpus", "pretrain", "evaluate"}
 
 app = typer.Typer(
     name="usfmae",
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     debug = "--debug" in words
     try:
-        status = app(words, prog_name="usfmae", standalone_mode=False)
+        app(words, prog_name="usfmae")
     except UsfmaeError as error:
         if debug:
             raise
@@ -65,18 +68,22 @@ def main(argv: list[str] | None = None) -> int:
         if error.hint:
             _say("hint", error.hint)
         return error.exit_status
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort) as error:
-        _say("stopped", str(error) or "interrupted")
-        again = words if "--resume" in words else [w for w in words if w != "--overwrite"] + ["--resume"]
-        if words and words[0] in {"corpus", "pretrain", "evaluate"}:
-            _say("hint", f"go on with: usfmae {shlex.join(again)}")
-        return 130
+    except Interrupted as error:
+        return _stopped(words, str(error))
     except BrokenPipeError:
         return 0
-    return status if isinstance(status, int) else 0
+    except SystemExit as leaving:  # typer's own way out, wrong usage (2) and Ctrl-C (130) included
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        return _stopped(words, "interrupted") if code == INTERRUPTED else code
+    return 0
+
+
+def _stopped(words: list[str], message: str) -> int:
+    _say("stopped", message)
+    again = words if "--resume" in words else [w for w in words if w != "--overwrite"] + ["--resume"]
+    if RESUMABLE & set(words[:2]):
+        _say("hint", f"go on with: usfmae {shlex.join(again)}")
+    return INTERRUPTED
 
 
 def _say(label: str, text: str) -> None:

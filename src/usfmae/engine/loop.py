@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from usfmae.base.config import Config
 from usfmae.base.errors import TrainingError
 from usfmae.base.files import write_by
+from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.seeds import seed_for
 from usfmae.engine.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
@@ -72,10 +73,6 @@ class LoopResult:
 
     peak_memory_gb: float
     """Largest so far."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM after a checkpoint was written; the message says how far the run got."""
 
 
 @dataclass

@@ -22,12 +22,12 @@ import torch
 
 from usfmae.base.errors import TrainingError
 from usfmae.base.files import read_json, remove_partials, write_json, write_text
+from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger
 from usfmae.base.seeds import seed_for
 from usfmae.datasets.splits import Split
 from usfmae.engine.checkpoint import FOLDER as CHECKPOINTS
 from usfmae.engine.devices import DeviceName, pick_device, set_up_cpu
-from usfmae.engine.loop import Interrupted
 from usfmae.engine.meters import peak_memory_gb
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.evaluate.contamination import check_contamination

@@ -159,7 +159,7 @@ def _training(result: ResultFolder) -> str:
     for line in result.lines:
         watched = line.get("kind") == "watch"
         name, value = (line.get("metric"), line.get("value")) if watched else ("loss", line.get("loss"))
-        if is_number(value) and is_number(line.get("epoch")):
+        if value is not None and is_number(value) and is_number(line.get("epoch")):
             curves[metric_name(str(name))][str(line.get("fold", "all"))].append((line["epoch"], value))
     charts = [
         line_chart(

@@ -11,6 +11,7 @@ from torch import nn
 from usfmae.base.config import make_config
 from usfmae.base.errors import FolderError
 from usfmae.base.files import claim_folder, read_json, remove_partials, write_json
+from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger
 from usfmae.base.record import made_by
 from usfmae.base.seeds import seed_for
@@ -19,7 +20,7 @@ from usfmae.engine.augment import whole_batch
 from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.engine.devices import DeviceName, pick_device, pick_precision, set_up_cpu
 from usfmae.engine.loader import step_batches
-from usfmae.engine.loop import Interrupted, train
+from usfmae.engine.loop import train
 from usfmae.engine.meters import peak_memory_gb
 from usfmae.engine.optim import build_optimizer
 from usfmae.engine.sampler import steps_in
