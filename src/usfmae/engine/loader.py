@@ -31,7 +31,7 @@ def step_batches(
         workers: processes that prepare batches ahead; 0 makes them in this process.
         pin: put them into page-locked memory, for an asynchronous copy to a GPU.
     """
-    return DataLoader(
+    loader = DataLoader(
         _Steps(make),
         batch_size=None,
         sampler=steps,
@@ -40,6 +40,7 @@ def step_batches(
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
     )
+    return map(tuple, loader)  # the loader makes lists of tuples
 
 
 def _one_thread(_worker: int) -> None:

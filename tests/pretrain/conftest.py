@@ -1,0 +1,44 @@
+"""A small corpus and a small run, drawn once."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from usfmae.corpus.build import build_corpus
+from usfmae.corpus.config import BuildConfig
+from usfmae.corpus.sources import Source
+from usfmae.engine.loop import LoopConfig
+from usfmae.engine.optim import OptimConfig
+from usfmae.models.mae import DecoderConfig, MaeConfig
+from usfmae.models.vit import ViTConfig
+from usfmae.pretrain.config import PretrainConfig, WatchConfig
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("pool")
+    noise = np.random.default_rng(0)
+    for k in range(20):
+        picture = cv2.GaussianBlur(noise.integers(0, 256, (48, 40), dtype=np.uint8), (9, 9), 3)
+        cv2.imwrite(str(root / f"{k:02d}.png"), picture)
+    out = tmp_path_factory.mktemp("corpora") / "small"
+    build_corpus([Source("scans", root)], out=out, config=BuildConfig(size_px=32))
+    return out
+
+
+@pytest.fixture(scope="session")
+def small_config() -> PretrainConfig:
+    return PretrainConfig(
+        model=MaeConfig(
+            encoder=ViTConfig(image_px=32, patch_px=8),
+            decoder=DecoderConfig(dim=16, num_layers=1, num_heads=2),
+        ),
+        optim=OptimConfig(lr_per_256=1e-2, warmup_epochs=0.5),
+        loop=LoopConfig(precision="fp32", checkpoint_steps=3, log_steps=1),
+        watch=WatchConfig(every_epochs=1, num_pictures=3),
+        global_batch=8,
+        epochs=3,
+        threads=1,
+    )

@@ -1,0 +1,40 @@
+import pickle
+
+import numpy as np
+import torch
+
+from usfmae.corpus.shards import open_corpus
+from usfmae.engine.loader import step_batches
+from usfmae.pretrain.step import PretrainBatches, picture_indices
+
+
+def test_a_batch_is_views_and_a_full_partition_of_patches(small_corpus, small_config):
+    views, visible, hidden = PretrainBatches(open_corpus(small_corpus), small_config)(0)
+    assert (views.shape, views.dtype) == ((8, 32, 32), torch.uint8)
+    assert (visible.shape, hidden.shape) == ((8, 4), (8, 12))
+    assert torch.equal(torch.cat([visible, hidden], 1).sort(1).values, torch.arange(16).expand(8, -1))
+
+
+def test_two_worker_processes_give_the_same_batches_as_none(small_corpus, small_config):
+    make = PretrainBatches(open_corpus(small_corpus), small_config)
+    alone = list(step_batches(make, range(2, 8), workers=0))
+    shared = list(step_batches(make, range(2, 8), workers=2))
+    for one, two in zip(alone, shared, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_batches_depend_on_the_seed_and_survive_pickling(small_corpus, small_config):
+    make = PretrainBatches(open_corpus(small_corpus), small_config)
+    other = PretrainBatches(open_corpus(small_corpus), small_config.model_copy(update={"seed": 1}))
+    again = pickle.loads(pickle.dumps(make))
+    assert torch.equal(again(5)[0], make(5)[0])
+    assert not torch.equal(other(5)[0], make(5)[0])
+    assert not torch.equal(make(6)[2], make(5)[2])
+
+
+def test_the_pictures_are_of_the_same_distinct_images_each_time(small_corpus):
+    corpus = open_corpus(small_corpus)
+    chosen = picture_indices(corpus, 8, 0)
+    assert np.array_equal(chosen, picture_indices(corpus, 8, 0))
+    assert len(set(chosen.tolist())) == 8
+    assert len(picture_indices(corpus, 500, 0)) == len(corpus)
