@@ -34,7 +34,7 @@ app.command("recipes")(pretrain.recipes)
 app.add_typer(evaluate.app, name="evaluate")
 
 
-def _show_version(asked: bool) -> None:
+def _show_version(asked: bool | None) -> None:
     if asked:
         typer.echo(f"usfmae {metadata.version('usfmae')}")
         raise typer.Exit
@@ -44,8 +44,9 @@ def _show_version(asked: bool) -> None:
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and detailed logs.")] = False,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
+        bool | None,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = None,
 ) -> None:
     """Options that stand before the command."""
     set_up_logging(debug=debug)
