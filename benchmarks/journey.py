@@ -18,9 +18,8 @@ def shown(metric: dict[str, float]) -> str:
 
 def main() -> None:
     run = json.loads((RUN / "run.json").read_text())
-    print(
-        f"pretraining: {run['seconds']:.0f} s, {run['peak_memory_gb']:.2f} GB, corpus {run['corpus']['sha256'][:12]}\n"
-    )
+    corpus = run["corpus"]["sha256"][:12]
+    print(f"pretraining: {run['seconds']:.0f} s, {run['peak_memory_gb']:.2f} GB, corpus {corpus}\n")
     print("| task | start | macro-F1 | AUROC | test images / groups | in the pool | seconds | GB |")
     print("|---|---|---|---|---|---|---|---|")
     figures = {}
@@ -29,10 +28,10 @@ def main() -> None:
         for start, folder in folders.items():
             r = json.loads((folder / "result.json").read_text())
             seen = r["contamination"].get("test_images_in_pool", 0)
-            print(
-                f"| {task} | {start} | {shown(r['metrics']['macro_f1'])} | {shown(r['metrics']['auroc'])} "
-                f"| {r['num_images']} / {r['num_patients']} | {seen} | {r['seconds']:.0f} | {r['peak_memory_gb']:.2f} |"
-            )
+            scores = f"{shown(r['metrics']['macro_f1'])} | {shown(r['metrics']['auroc'])}"
+            cost = f"{r['seconds']:.0f} | {r['peak_memory_gb']:.2f}"
+            tested = f"{r['num_images']} / {r['num_patients']}"
+            print(f"| {task} | {start} | {scores} | {tested} | {seen} | {cost} |")
         gain = compare_results(folders["scratch"], folders["pretrained"])["difference"]
         print(f"| {task} | gain, paired | {shown(gain['macro_f1'])} | {shown(gain['auroc'])} | | | | |")
         figures[task] = {name: gain[name] for name in ("macro_f1", "auroc")}
