@@ -28,8 +28,13 @@ def get_logger(name: str) -> logging.Logger:
 
 def set_up_logging(*, debug: bool = False) -> None:
     """Send the package's log lines to stderr; called once, by the command line."""
-    handler = RichHandler(console=console, show_path=debug, show_time=debug, markup=False)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=debug, show_time=debug, markup=False)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:  # a file wants whole lines, not lines folded at 80 columns
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("usfmae")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
