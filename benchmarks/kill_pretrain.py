@@ -64,7 +64,7 @@ def main() -> None:
         while killed < given.kills:
             run = start(given.corpus, cut)
             try:
-                run.wait(draw.uniform(2.0, 2.0 + 0.5 * seconds))
+                run.wait(draw.uniform(3.0, 3.0 + 0.2 * seconds))
                 break  # it ended before the kill: nothing is left to disturb
             except subprocess.TimeoutExpired:
                 run.kill()

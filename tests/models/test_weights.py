@@ -92,6 +92,13 @@ def test_what_is_saved_comes_back(tmp_path):
     assert not loaded.encoder.training
 
 
+def test_equal_networks_give_equal_files(tmp_path):
+    notes = {name: name for name in "abcdefgh"}
+    for k in range(3):
+        save_encoder(tmp_path / f"{k}.st", network().encoder, input_spec=InputSpec(image_px=32), notes=notes)
+    assert len({(tmp_path / f"{k}.st").read_bytes() for k in range(3)}) == 1
+
+
 def test_the_published_mae_layout_loads_with_nothing_missing(tmp_path):
     source, target = network(channels=3), network(channels=3, seed=1)
     torch.save({"model": mae_state(source)}, tmp_path / "mae_pretrain_vit_base_full.pth")

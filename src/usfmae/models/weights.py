@@ -5,6 +5,7 @@ file that leaves any encoder tensor at its random start is refused. Layouts know
 published MAE (`mae_pretrain_vit_base_full.pth`), Hugging Face ViTMAE and ViT.
 """
 
+import json
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,10 @@ from usfmae.models.vit import VisionTransformer, ViTConfig
 
 WEIGHTS_FILE = "weights.safetensors"
 """Name of the encoder in a run folder."""
+
+_FORMAT = "usfmae encoder 1"
+"""The one name in the file's metadata: safetensors writes several in random order, and equal networks are to
+give equal files."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +111,12 @@ def save_encoder(
         input_spec: what it wants to see.
         notes: more metadata, for example the licence or the run.
     """
-    metadata = {
-        "format": "usfmae encoder 1",
-        "vit": encoder.config.model_dump_json(),
-        "input_spec": input_spec.model_dump_json(),
-        **(notes or {}),
+    about = {
+        "vit": encoder.config.model_dump(mode="json"),
+        "input_spec": input_spec.model_dump(mode="json"),
+        "notes": notes or {},
     }
+    metadata = {_FORMAT: json.dumps(about)}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     write_by(path, lambda temporary: save_file(state, temporary, metadata=metadata))
 
@@ -159,9 +164,10 @@ def read_weights(path: Path) -> WeightsFile:
         raise WeightsError(f"{path}: no such weights file")
     state, metadata = _read_state(path)
     tensors, dropped = to_our_names(state)
-    if "vit" in metadata and "input_spec" in metadata:
-        config = ViTConfig.model_validate_json(metadata["vit"])
-        spec = InputSpec.model_validate_json(metadata["input_spec"])
+    if _FORMAT in metadata:
+        about = json.loads(metadata[_FORMAT])
+        config = make_config(ViTConfig, about["vit"])
+        spec = make_config(InputSpec, about["input_spec"])
     else:
         config = infer_vit(tensors, path)
         side = config.image_size_px[0]
