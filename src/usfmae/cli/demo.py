@@ -160,7 +160,7 @@ def compared(stages: Stages, labelled: Path, run: Path, size: float) -> list[Pat
     return folders
 
 
-PRETRAIN_IMAGES = 60_000
+PRETRAIN_IMAGES = 42_000
 """Images that pass through the network while pretraining, whatever the size of the pool."""
 
 FINETUNE_EPOCHS = 20.0
