@@ -51,6 +51,9 @@ def test_files_become_a_corpus_a_run_and_a_result(scans, tmp_path, capsys):
     assert record["contamination"]["checked"]
     assert record["contamination"]["test_images_in_pool"] == 0
     assert 0 <= record["metrics"]["auroc"]["low"] <= record["metrics"]["auroc"]["high"] <= 1
+    small = (*words[:-1], tmp_path / "small", "--set", "task.size_px=64")
+    assert run(*small) == 0  # hashes of another size never match: better unchecked than wrongly clean
+    assert not json.loads((tmp_path / "small" / "result.json").read_text())["contamination"]["checked"]
     assert run(*words) == 2
     assert "exists already" in capsys.readouterr().err
 

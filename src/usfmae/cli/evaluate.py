@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from usfmae.base.config import Config
 from usfmae.cli.pairs import existing_folder
 from usfmae.cli.pretrain import DeviceOption, OverwriteOption, ResumeOption, SetOption, device_name
+
+if TYPE_CHECKING:
+    from usfmae.corpus.shards import Corpus
 
 app = typer.Typer(help="What an encoder is worth, with intervals over patients.", no_args_is_help=True)
 
@@ -130,7 +133,7 @@ class Job:
             config=config,
             device=device_name(self.device),
             like=self.like,
-            pool_hashes=pool_hashes(self.weights, self.corpus),
+            pool_hashes=pool_hashes(self.weights, self.corpus, size_px=config.task.size_px),
             resume=self.resume,
             overwrite=self.overwrite,
         )
@@ -144,7 +147,7 @@ class Job:
         typer.echo(f"open {page}")
 
 
-def pool_hashes(weights: Path | Literal["scratch"], corpus: Path | None) -> set[str] | None:
+def pool_hashes(weights: Path | Literal["scratch"], corpus: Path | None, *, size_px: int) -> set[str] | None:
     """Content hashes of the pool that a run was pretrained on; None where that pool is not at hand.
 
     A random start has seen nothing, so there is nothing to look up.
@@ -156,7 +159,7 @@ def pool_hashes(weights: Path | Literal["scratch"], corpus: Path | None) -> set[
     if weights == "scratch":
         return None
     if corpus is not None:
-        return open_corpus(corpus).content_hashes()
+        return comparable(open_corpus(corpus), size_px)
     record = weights / "run.json"
     if not record.exists():
         return None
@@ -167,7 +170,24 @@ def pool_hashes(weights: Path | Literal["scratch"], corpus: Path | None) -> set[
     if opened.sha256 != pool["sha256"]:
         get_logger(__name__).warning("%s is no longer the corpus of this run", pool["folder"])
         return None
-    return opened.content_hashes()
+    return comparable(opened, size_px)
+
+
+def comparable(corpus: "Corpus", size_px: int) -> set[str] | None:
+    """The hashes of a pool, or None with a warning where its images have another size.
+
+    Hashes are of prepared pixels: at two sizes nothing would ever match, and a pool that holds every test
+    image would look clean.
+    """
+    from usfmae.base.logs import get_logger
+
+    if corpus.size_px == size_px:
+        return corpus.content_hashes()
+    get_logger(__name__).warning(
+        "contamination is not checked: the corpus has %d px images, the task %d px; --set task.size_px=%d",
+        corpus.size_px, size_px, corpus.size_px,
+    )  # fmt: skip
+    return None
 
 
 def print_metrics(record: dict[str, Any]) -> None:
@@ -180,5 +200,7 @@ def print_metrics(record: dict[str, Any]) -> None:
     for name, metric in record["metrics"].items():
         if metric["value"] is None:
             typer.echo(f"{name:20} {'-':>8}  {metric.get('why', '')}")
+        elif metric["low"] is None:
+            typer.echo(f"{name:20} {metric['value']:8.3f}  {metric.get('why', '')}")
         else:
             typer.echo(f"{name:20} {metric['value']:8.3f}  [{metric['low']:.3f}, {metric['high']:.3f}]")
