@@ -32,6 +32,17 @@ def test_the_box_fits_touches_two_sides_and_is_centred(height, width, size_px):
     assert abs(new_height * width - new_width * height) <= max(height, width)  # aspect kept to one pixel
 
 
+def test_a_stretched_picture_fills_its_square_and_a_square_one_is_the_same_either_way():
+    assert content_box(100, 200, 64, fit="stretch") == (0, 0, 64, 64)
+    # columns 0 0 0 0 | 8 8 8 8, one row: two columns of each half per new pixel, repeated downward
+    flat = prepare(frame([[0] * 4 + [8] * 4]), size_px=4, fit="stretch")
+    assert flat.tolist() == [[0, 0, 8, 8]] * 4
+    square = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    assert np.array_equal(prepare(frame(square), size_px=4, fit="stretch"), prepare(frame(square), size_px=4))
+    labels = prepare_mask(np.array([[1, 1, 2, 2]]), size_px=4, fit="stretch")
+    assert labels.tolist() == [[1, 1, 2, 2]] * 4
+
+
 def test_grey_of_colour_by_hand():
     # 0.299 * 255 = 76.2, 0.587 * 255 = 149.7, 0.114 * 255 = 29.1
     assert to_grey(np.uint8([[(255, 0, 0), (0, 255, 0), (0, 0, 255)]])).tolist() == [[76, 150, 29]]

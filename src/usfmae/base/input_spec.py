@@ -1,5 +1,7 @@
 """What a network wants to see; it travels with weights, corpora, runs and bundles."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from usfmae.base.config import Config
@@ -9,6 +11,11 @@ GREY_STD = 0.21
 """Mean and deviation of prepared B-mode pixels in [0, 1], over 6,202 stills of seven sources (.187 and .211);
 fixed, so that weights from
 different corpora stay comparable."""
+
+
+Fit = Literal["pad", "stretch"]
+"""How a picture of any shape becomes square: "pad" keeps its aspect ratio and adds black, "stretch" fills the
+square and loses the ratio. A picture of 3:4 leaves a quarter of a padded square black."""
 
 
 class InputSpec(Config):
@@ -23,6 +30,9 @@ class InputSpec(Config):
 
     channels: int = Field(default=1, ge=1, le=16)
     """Input channels of the network; grey is repeated over them on the device."""
+
+    fit: Fit = "pad"
+    """How pictures are made square."""
 
     mean: tuple[float, ...] = (GREY_MEAN,)
     """Per channel, of pixels in [0, 1]."""

@@ -1,14 +1,16 @@
 """The only way from pixels to model input: the same for pretraining, evaluation and the clinic.
 
-Grey, aspect ratio kept, resized with antialiasing to fit a square, centred on black. Lossy on purpose in
-nothing else: no cropping, no contrast change, no cleaning. Everything is integer or fixed-order arithmetic
-in OpenCV, so equal pixels give equal bytes.
+Grey, resized with antialiasing to fit a square: centred on black with its aspect ratio kept ("pad"), or
+filling the square ("stretch", what the paper does). Lossy on purpose in nothing else: no cropping, no
+contrast change, no cleaning. Everything is integer or fixed-order arithmetic in OpenCV, so equal pixels
+give equal bytes.
 """
 
 import cv2
 import numpy as np
 from jaxtyping import Integer, UInt8
 
+from usfmae.base.input_spec import Fit
 from usfmae.images.frame import Colour, Frame, Grey
 
 
@@ -23,13 +25,14 @@ def to_grey(pixels: Grey | Colour) -> Grey:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY))
 
 
-def content_box(height: int, width: int, size_px: int) -> tuple[int, int, int, int]:
+def content_box(height: int, width: int, size_px: int, *, fit: Fit = "pad") -> tuple[int, int, int, int]:
     """Where a picture lies in its prepared square.
 
     Args:
         height: rows of the picture in pixels, at least 1.
         width: columns of the picture in pixels, at least 1.
         size_px: side of the square in pixels.
+        fit: whether the aspect ratio is kept.
 
     Returns:
         (top, left, height, width) in pixels of the square; the rest is black.
@@ -39,13 +42,15 @@ def content_box(height: int, width: int, size_px: int) -> tuple[int, int, int, i
     """
     if min(height, width, size_px) < 1:
         raise ValueError(f"lengths must be positive, not {height} x {width} into {size_px}")
+    if fit == "stretch":
+        return 0, 0, size_px, size_px
     longest = max(height, width)
     new_height = max(1, round(height * size_px / longest))
     new_width = max(1, round(width * size_px / longest))
     return (size_px - new_height) // 2, (size_px - new_width) // 2, new_height, new_width
 
 
-def prepare(frame: Frame, *, size_px: int) -> UInt8[np.ndarray, "size size"]:
+def prepare(frame: Frame, *, size_px: int, fit: Fit = "pad") -> UInt8[np.ndarray, "size size"]:
     """A frame as the network's square grey picture.
 
     Shrinking averages over the area of each new pixel (no aliasing of speckle); enlarging is bilinear in
@@ -54,6 +59,7 @@ def prepare(frame: Frame, *, size_px: int) -> UInt8[np.ndarray, "size size"]:
     Args:
         frame: any size, grey or colour.
         size_px: side of the square in pixels.
+        fit: whether the aspect ratio is kept; that of the network's `InputSpec`.
 
     Returns:
         uint8 pixels, black around the content box.
@@ -65,31 +71,35 @@ def prepare(frame: Frame, *, size_px: int) -> UInt8[np.ndarray, "size size"]:
     return _onto_square(
         grey,
         size_px=size_px,
+        fit=fit,
         interpolation=cv2.INTER_AREA if max(grey.shape) > size_px else cv2.INTER_LINEAR_EXACT,
     )
 
 
 def prepare_mask(
-    label_map: Integer[np.ndarray, "height width"], *, size_px: int
+    label_map: Integer[np.ndarray, "height width"], *, size_px: int, fit: Fit = "pad"
 ) -> UInt8[np.ndarray, "size size"]:
     """A label map laid out as `prepare` lays out its picture; nearest neighbour, so no label is invented.
 
     Args:
         label_map: class per pixel, 0..255; 0 is background and fills the padding.
         size_px: side of the square in pixels.
+        fit: that of the picture.
 
     Raises:
         ValueError: a label is outside 0..255, or `size_px` is below 1.
     """
     if label_map.size and (label_map.min() < 0 or label_map.max() > 255):
         raise ValueError(f"labels must be 0..255, not {label_map.min()}..{label_map.max()}")
-    return _onto_square(label_map.astype(np.uint8), size_px=size_px, interpolation=cv2.INTER_NEAREST_EXACT)
+    return _onto_square(
+        label_map.astype(np.uint8), size_px=size_px, fit=fit, interpolation=cv2.INTER_NEAREST_EXACT
+    )
 
 
 def _onto_square(
-    picture: UInt8[np.ndarray, "height width"], *, size_px: int, interpolation: int
+    picture: UInt8[np.ndarray, "height width"], *, size_px: int, fit: Fit, interpolation: int
 ) -> UInt8[np.ndarray, "size size"]:
-    top, left, height, width = content_box(picture.shape[0], picture.shape[1], size_px)
+    top, left, height, width = content_box(picture.shape[0], picture.shape[1], size_px, fit=fit)
     square = np.zeros((size_px, size_px), np.uint8)
     if (height, width) != picture.shape:
         picture = np.asarray(cv2.resize(picture, (width, height), interpolation=interpolation))
