@@ -8,6 +8,7 @@ from PIL import Image
 
 from usfmae.base.errors import CorpusError
 from usfmae.corpus.build import build_corpus
+from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.hold_out import held_out_files, held_out_hashes
 from usfmae.corpus.sources import Source
 from usfmae.datasets.fake import fake_dataset
@@ -32,7 +33,7 @@ def test_held_out_images_leave_under_any_name_and_format(scans, breast, config, 
     assert [entry["path"] for entry in corpus.record["left_out"]["held_out"]["named"]] == [
         f"b/renamed{k}.tif" for k in range(3)
     ]
-    held = held_out_hashes(held_out_files([("bus-bra", breast)]), size_px=32, workers=1)
+    held = held_out_hashes(held_out_files([("bus-bra", breast)]), config=BuildConfig(size_px=32), workers=1)
     assert not held["bus-bra"] & corpus.content_hashes()
 
 
@@ -78,8 +79,8 @@ def test_an_image_of_two_sets_counts_for_both(scans, breast, config, tmp_path):
 def test_two_workers_find_the_same_hashes(breast):
     files = held_out_files([("bus-bra", breast)])
     files["bus-bra"] *= 10  # more than one job
-    one = held_out_hashes(files, size_px=32, workers=1)
-    assert one == held_out_hashes(files, size_px=32, workers=2)
+    one = held_out_hashes(files, config=BuildConfig(size_px=32), workers=1)
+    assert one == held_out_hashes(files, config=BuildConfig(size_px=32), workers=2)
 
 
 def test_what_cannot_be_read_cannot_be_held_out(scans, breast, config, tmp_path):
@@ -100,3 +101,19 @@ def test_a_resume_with_another_held_out_set_is_refused(scans, corpus, config, br
             hold_out=[("bus-bra", breast)],
             resume=True,
         )
+
+
+def test_a_stretched_corpus_says_so_and_still_holds_out_by_content(scans, breast, config, tmp_path):
+    items = read_dataset("bus-bra", breast).items
+    shutil.copy(items[0].path, scans / "b" / f"renamed{items[0].path.suffix}")
+    with Image.open(items[0].path) as image:
+        assert image.width != image.height
+    stretched = config.model_copy(update={"fit": "stretch"})
+    corpus = build_corpus(
+        [Source("scans", scans)], out=tmp_path / "c", config=stretched, hold_out=[("bus-bra", breast)]
+    )
+    assert corpus.fit == "stretch"
+    assert corpus.record["held_out"]["bus-bra"]["found_in_pool"] == 1
+    held = held_out_hashes(held_out_files([("bus-bra", breast)]), config=stretched, workers=1)
+    padded = held_out_hashes(held_out_files([("bus-bra", breast)]), config=config, workers=1)
+    assert not held["bus-bra"] & padded["bus-bra"]

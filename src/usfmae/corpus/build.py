@@ -77,7 +77,7 @@ def build_corpus(
         write_json(out / CORPUS_FILE, {**state, "seconds": before_s})
         parts = _parts(listings, config)
         try:
-            held = held_out_hashes(held_files, size_px=config.size_px, workers=workers)
+            held = held_out_hashes(held_files, config=config, workers=workers)
             _store(parts, out, config, workers)
         finally:
             write_json(out / CORPUS_FILE, {**state, "seconds": before_s + time.perf_counter() - started})

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from usfmae.base.config import Config
+from usfmae.base.input_spec import Fit
 
 
 class BuildConfig(Config):
@@ -10,6 +11,10 @@ class BuildConfig(Config):
 
     size_px: int = Field(default=256, ge=32, le=1024)
     """Side of the stored square grey images."""
+
+    fit: Fit = "pad"
+    """How pictures are made square: aspect ratio kept on black, or stretched as the paper does. A network
+    that is pretrained on this pool is shown every later picture the same way."""
 
     files_per_part: int = Field(default=256, ge=1)
     """Files that are read, stored and resumed together; one shard each."""

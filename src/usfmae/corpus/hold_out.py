@@ -6,6 +6,7 @@ from pathlib import Path
 
 from usfmae.base.errors import CorpusError, ImageError
 from usfmae.base.logs import progress_bar
+from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.workers import in_processes
 from usfmae.datasets.registry import read_dataset
 from usfmae.images.fingerprint import content_hash
@@ -32,12 +33,14 @@ def held_out_files(hold_out: Sequence[tuple[str, Path]]) -> dict[str, list[Path]
     return files
 
 
-def held_out_hashes(files: dict[str, list[Path]], *, size_px: int, workers: int) -> dict[str, frozenset[str]]:
+def held_out_hashes(
+    files: dict[str, list[Path]], *, config: BuildConfig, workers: int
+) -> dict[str, frozenset[str]]:
     """Content hashes of every frame of each labelled set.
 
     Args:
         files: the result of `held_out_files`.
-        size_px: side at which pixels are compared; that of the corpus.
+        config: size and fit at which pixels are compared; that of the corpus.
         workers: processes that read.
 
     Raises:
@@ -48,17 +51,19 @@ def held_out_hashes(files: dict[str, list[Path]], *, size_px: int, workers: int)
         jobs = [paths[k : k + FILES_PER_JOB] for k in range(0, len(paths), FILES_PER_JOB)]
         found: set[str] = set()
         with progress_bar(f"hold out {name}", total=len(paths)) as bar:
-            for num_read, part in in_processes(partial(_hashes, name, size_px), jobs, workers=workers):
+            for num_read, part in in_processes(partial(_hashes, name, config), jobs, workers=workers):
                 found.update(part)
                 bar.advance(num_read)
         hashes[name] = frozenset(found)
     return hashes
 
 
-def _hashes(name: str, size_px: int, paths: Sequence[Path]) -> tuple[int, list[str]]:
+def _hashes(name: str, config: BuildConfig, paths: Sequence[Path]) -> tuple[int, list[str]]:
     try:
         return len(paths), [
-            content_hash(prepare(frame, size_px=size_px)) for path in paths for frame in read_frames(path)
+            content_hash(prepare(frame, size_px=config.size_px, fit=config.fit))
+            for path in paths
+            for frame in read_frames(path)
         ]
     except ImageError as error:
         raise CorpusError(

@@ -59,7 +59,7 @@ def build_part(part: Part, *, corpus: Path, config: BuildConfig) -> int:
                         if min(frame.height, frame.width) < config.min_side_px:
                             small.append({**place, "why": f"{frame.width} x {frame.height} px"})
                             continue
-                        image = prepare(frame, size_px=config.size_px)
+                        image = prepare(frame, size_px=config.size_px, fit=config.fit)
                         rows.append(_row(file, frame, image, shard=part.index, row=len(rows)))
                         shard.append(image)
                 except ImageError as error:

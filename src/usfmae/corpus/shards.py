@@ -13,6 +13,7 @@ from jaxtyping import Int, UInt8
 
 from usfmae.base.errors import CorpusError, FolderError
 from usfmae.base.files import file_sha256, read_json
+from usfmae.base.input_spec import Fit
 from usfmae.base.logs import progress_bar
 from usfmae.corpus.manifest import read_table
 from usfmae.corpus.part import SHARD_FILE, part_folder
@@ -43,6 +44,12 @@ class Corpus:
     def size_px(self) -> int:
         """Side of the stored images."""
         return int(self.record["size_px"])
+
+    @property
+    def fit(self) -> Fit:
+        """How pictures were made square; "pad" in a corpus from before this was a choice."""
+        fit: Fit = self.record.get("fit", "pad")
+        return fit
 
     @property
     def sha256(self) -> str:

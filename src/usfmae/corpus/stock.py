@@ -57,7 +57,8 @@ def take_stock(
         config: rules.
 
     Returns:
-        sha256, size_px, num_images, num_groups, sources, held_out, left_out, manifest_sha256, bytes, shards.
+        sha256, size_px, fit, num_images, num_groups, sources, held_out, left_out, manifest_sha256, bytes,
+        shards.
 
     Raises:
         CorpusError: too many files are unreadable, or nothing is left.
@@ -109,6 +110,7 @@ def take_stock(
     return {
         "sha256": hashlib.sha256(whole.encode()).hexdigest(),
         "size_px": config.size_px,
+        "fit": config.fit,
         "num_images": table.num_rows,
         "num_groups": len(table["group"].unique()),
         "sources": [_source_entry(listing, num_images[listing.source.name]) for listing in listings],
