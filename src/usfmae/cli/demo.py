@@ -144,7 +144,7 @@ def compared(stages: Stages, labelled: Path, run: Path, size: float) -> list[Pat
         config = defaults.model_copy(update={"epochs": max(1.0, FINETUNE_EPOCHS * min(size, 1.0))})
         folder = stages.out / "results" / name
         start = run if name == "pretrained" else "scratch"
-        hashes = pool_hashes(run, None, size_px=config.task.size_px) if name == "pretrained" else None
+        hashes = pool_hashes(run, None, task=config.task) if name == "pretrained" else None
 
         def work(
             start: Any = start, folder: Path = folder, config: Any = config, hashes: Any = hashes

@@ -12,6 +12,7 @@ from usfmae.cli.pretrain import DeviceOption, OverwriteOption, ResumeOption, Set
 
 if TYPE_CHECKING:
     from usfmae.corpus.shards import Corpus
+    from usfmae.evaluate.protocol import TaskConfig
 
 app = typer.Typer(help="What an encoder is worth, with intervals over patients.", no_args_is_help=True)
 
@@ -124,8 +125,10 @@ class Job:
         from usfmae.base.config import with_settings
         from usfmae.evaluate.protocol import load_task
         from usfmae.evaluate.report import write_report
+        from usfmae.evaluate.start import fit_of
 
-        config: Any = with_settings(defaults, self.settings)
+        fit = f"task.fit={fit_of(self.weights, like=self.like)}"
+        config: Any = with_settings(defaults, [fit, *self.settings])
         record = evaluate(
             load_task(self.task, self.data, config=config.task),
             self.weights,
@@ -133,7 +136,7 @@ class Job:
             config=config,
             device=device_name(self.device),
             like=self.like,
-            pool_hashes=pool_hashes(self.weights, self.corpus, size_px=config.task.size_px),
+            pool_hashes=pool_hashes(self.weights, self.corpus, task=config.task),
             resume=self.resume,
             overwrite=self.overwrite,
         )
@@ -147,7 +150,9 @@ class Job:
         typer.echo(f"open {page}")
 
 
-def pool_hashes(weights: Path | Literal["scratch"], corpus: Path | None, *, size_px: int) -> set[str] | None:
+def pool_hashes(
+    weights: Path | Literal["scratch"], corpus: Path | None, *, task: "TaskConfig"
+) -> set[str] | None:
     """Content hashes of the pool that a run was pretrained on; None where that pool is not at hand.
 
     A random start has seen nothing, so there is nothing to look up.
@@ -159,7 +164,7 @@ def pool_hashes(weights: Path | Literal["scratch"], corpus: Path | None, *, size
     if weights == "scratch":
         return None
     if corpus is not None:
-        return comparable(open_corpus(corpus), size_px)
+        return comparable(open_corpus(corpus), task)
     record = weights / "run.json"
     if not record.exists():
         return None
@@ -170,22 +175,23 @@ def pool_hashes(weights: Path | Literal["scratch"], corpus: Path | None, *, size
     if opened.sha256 != pool["sha256"]:
         get_logger(__name__).warning("%s is no longer the corpus of this run", pool["folder"])
         return None
-    return comparable(opened, size_px)
+    return comparable(opened, task)
 
 
-def comparable(corpus: "Corpus", size_px: int) -> set[str] | None:
-    """The hashes of a pool, or None with a warning where its images have another size.
+def comparable(corpus: "Corpus", task: "TaskConfig") -> set[str] | None:
+    """The hashes of a pool, or None with a warning where its images have another size or fit.
 
-    Hashes are of prepared pixels: at two sizes nothing would ever match, and a pool that holds every test
-    image would look clean.
+    Hashes are of prepared pixels: prepared in two ways nothing would ever match, and a pool that holds every
+    test image would look clean.
     """
     from usfmae.base.logs import get_logger
 
-    if corpus.size_px == size_px:
+    if (corpus.size_px, corpus.fit) == (task.size_px, task.fit):
         return corpus.content_hashes()
     get_logger(__name__).warning(
-        "contamination is not checked: the corpus has %d px images, the task %d px; --set task.size_px=%d",
-        corpus.size_px, size_px, corpus.size_px,
+        "contamination is not checked: the corpus has %d px images (%s), the task %d px (%s); "
+        "--set task.size_px=%d --set task.fit=%s",
+        corpus.size_px, corpus.fit, task.size_px, task.fit, corpus.size_px, corpus.fit,
     )  # fmt: skip
     return None
 

@@ -59,19 +59,21 @@ def pretrain(
     """Pretrain a masked autoencoder on a corpus; --out gets weights, curves, pictures and report.html."""
     from usfmae.base.config import with_settings
     from usfmae.cli.live import live_knn
+    from usfmae.corpus.shards import open_corpus
     from usfmae.pretrain.run import pretrain as run
     from usfmae.recipes.registry import get_recipe
 
     watched = named_folders(watch or [], flag="--watch")
     config = with_settings(get_recipe(recipe), settings or [])
+    fit = open_corpus(existing_folder(corpus)).fit
     record = run(
         config,
-        existing_folder(corpus),
+        corpus,
         out,
         recipe=recipe,
         weights=weights,
         device=device_name(device),
-        evaluations=[live_knn(name, root, seed=config.seed) for name, root in watched],
+        evaluations=[live_knn(name, root, seed=config.seed, fit=fit) for name, root in watched],
         watched=[f"{name}={root}" for name, root in watched],
         resume=resume,
         overwrite=overwrite,

@@ -43,7 +43,7 @@ from usfmae.evaluate.result import (
     fold_predictions,
     open_result,
 )
-from usfmae.evaluate.start import Weights, open_start
+from usfmae.evaluate.start import Weights, open_start, warn_of_other_fit
 from usfmae.models.classifier import Classifier, save_classifier
 
 log = get_logger(__name__)
@@ -96,7 +96,15 @@ def finetune(
     """
     where = pick_device(device)
     set_up_cpu(config.threads)
-    start = open_start(weights, network=config.network, like=like, image_px=config.image_px, seed=config.seed)
+    start = open_start(
+        weights,
+        network=config.network,
+        like=like,
+        image_px=config.image_px,
+        fit=task.config.fit,
+        seed=config.seed,
+    )
+    warn_of_other_fit(start, task.config.fit)
     record = open_result(
         out,
         task,
@@ -163,6 +171,7 @@ def _train_and_test(
         like=like,
         image_px=config.image_px,
         drop_path=config.drop_path,
+        fit=task.config.fit,
         seed=seed,
     )
     generator = torch.Generator().manual_seed(seed_for(seed, "classifier"))

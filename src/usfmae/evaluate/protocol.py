@@ -18,6 +18,7 @@ from pydantic import Field
 from usfmae.base.config import Config, nearest
 from usfmae.base.errors import DatasetError, ImageError, SettingError
 from usfmae.base.files import write_json
+from usfmae.base.input_spec import Fit
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.datasets.record import Item, LabelledSet
 from usfmae.datasets.registry import read_dataset
@@ -36,6 +37,9 @@ class TaskConfig(Config):
 
     size_px: int = Field(default=256, ge=8, le=4096)
     """Side of the prepared images; that of the corpus, so that contamination can be told by content."""
+
+    fit: Fit = "pad"
+    """How pictures are made square; evaluations set it to what the weights have learnt on."""
 
     folds: tuple[int | str, ...] | None = None
     """Splits to report on, by name ("fold-2") or number (2); None for all that are here."""
@@ -148,7 +152,7 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
             for split in splits
         )
     images, problems = read_images(
-        [item.path for item in labelled_set.items], size_px=config.size_px, workers=workers
+        [item.path for item in labelled_set.items], size_px=config.size_px, fit=config.fit, workers=workers
     )
     notes = labelled_set.notes
     if problems:
@@ -175,13 +179,14 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
 
 
 def read_images(
-    paths: Sequence[Path], *, size_px: int, workers: int | None = None
+    paths: Sequence[Path], *, size_px: int, fit: Fit = "pad", workers: int | None = None
 ) -> tuple[UInt8[np.ndarray, "n s s"], dict[int, str]]:
     """Read and prepare the first frame of each file, in several threads with a progress bar.
 
     Args:
         paths: the files.
         size_px: side of the prepared images.
+        fit: how they are made square.
         workers: threads; decoding and resizing run outside of Python's lock.
 
     Returns:
@@ -192,7 +197,7 @@ def read_images(
 
     def read(index: int) -> None:
         try:
-            images[index] = prepare(read_frame(paths[index]), size_px=size_px)
+            images[index] = prepare(read_frame(paths[index]), size_px=size_px, fit=fit)
         except ImageError as error:
             problems[index] = error.message
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from usfmae.base.config import make_config
-from usfmae.base.input_spec import InputSpec
+from usfmae.base.input_spec import Fit, InputSpec
 from usfmae.base.logs import get_logger
 from usfmae.base.seeds import seed_for
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
@@ -36,6 +36,32 @@ class Start:
     """Hash of the weights file; None for a random start."""
 
 
+def fit_of(weights: Weights, *, like: Path | None = None) -> Fit:
+    """How a task's pictures should be made square: as the weights (or `like`) have learnt to see them.
+
+    Args:
+        weights: a file, a run folder, or "scratch".
+        like: with "scratch", weights whose input is taken; without it a random start pads.
+
+    Raises:
+        WeightsError: a file is missing or damaged.
+    """
+    file = like if weights == "scratch" else weights
+    if file is None:
+        return "pad"
+    assert isinstance(file, Path)
+    return read_weights(file).input_spec.fit
+
+
+def warn_of_other_fit(start: Start, fit: Fit) -> None:
+    """Say so where pictures are made square in another way than the weights have learnt to see them."""
+    if start.init == "pretrained" and start.input_spec.fit != fit:
+        log.warning(
+            "the weights have learnt on pictures made square by %s, the task's by %s; --set task.fit=%s",
+            start.input_spec.fit, fit, start.input_spec.fit,
+        )  # fmt: skip
+
+
 def open_start(
     weights: Weights,
     *,
@@ -43,6 +69,7 @@ def open_start(
     like: Path | None = None,
     image_px: int | None = None,
     drop_path: float = 0.0,
+    fit: Fit = "pad",
     seed: int = 0,
 ) -> Start:
     """Load an encoder, or draw one.
@@ -53,6 +80,7 @@ def open_start(
         like: with "scratch", weights whose shape and input are taken instead of `network`.
         image_px: input side; None for that of the weights or of `network`.
         drop_path: chance to skip a block while training.
+        fit: how a random start sees pictures made square; weights and `like` bring their own.
         seed: of the random start.
 
     Raises:
@@ -64,7 +92,7 @@ def open_start(
         loaded = load_encoder(weights, image_px=image_px, drop_path=drop_path)
         log.info("%s: %s", weights, loaded.report.summary())
         return Start(loaded.encoder, loaded.input_spec, "pretrained", loaded.sha256)
-    spec = InputSpec(image_px=network.image_size_px[0], channels=network.channels)
+    spec = InputSpec(image_px=network.image_size_px[0], channels=network.channels, fit=fit)
     if like is not None:
         file = read_weights(like)
         network, spec = file.config, file.input_spec

@@ -66,7 +66,7 @@ class PretrainConfig(Config):
 
     @property
     def input_spec(self) -> InputSpec:
-        """What the encoder will want to see."""
+        """What the encoder will want to see, but for `fit`, which is the corpus's."""
         encoder = self.model.encoder
         return InputSpec(
             image_px=encoder.image_size_px[0], channels=encoder.channels, mean=self.mean, std=self.std

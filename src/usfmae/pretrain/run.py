@@ -76,6 +76,7 @@ def pretrain(
     corpus = open_corpus(corpus_folder)
     if corpus.size_px < config.input_spec.image_px:
         log.warning("the corpus has %d px images, enlarged to the network's input", corpus.size_px)
+    spec = config.input_spec.model_copy(update={"fit": corpus.fit})
     config = config.model_copy(
         update={
             "loop": config.loop.model_copy(update={"precision": pick_precision(config.loop.precision, where)})
@@ -119,8 +120,8 @@ def pretrain(
     shown = corpus.read(picture_indices(corpus, config.watch.num_pictures, config.seed))
     watch = Watch(
         module=module,
-        images=whole_batch(shown, image_px=config.input_spec.image_px),
-        input_spec=config.input_spec,
+        images=whole_batch(shown, image_px=spec.image_px),
+        input_spec=spec,
         out=out,
         every_steps=look,
         total_steps=total,
@@ -135,7 +136,7 @@ def pretrain(
     try:
         train(
             module,
-            PretrainStep(config.input_spec),
+            PretrainStep(spec),
             _batches(corpus, config, total, pin=where.type == "cuda"),
             out=out,
             config=config.loop,
@@ -156,7 +157,7 @@ def pretrain(
         save_encoder(
             out / WEIGHTS_FILE,
             module.encoder,
-            input_spec=config.input_spec,
+            input_spec=spec,
             notes={"recipe": recipe, "corpus_sha256": corpus.sha256},
         )
         record["status"] = "finished"
