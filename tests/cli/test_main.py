@@ -58,6 +58,25 @@ def test_files_become_a_corpus_a_run_and_a_result(scans, tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def test_an_encoder_is_shown_pictures_as_it_has_learnt_to_see_them(scans, tmp_path, capsys):
+    labelled = fake_dataset("folder", tmp_path / "labelled", num_patients=18)
+    corpus, out = tmp_path / "corpus", tmp_path / "run"
+    words = ("corpus", "build", "--images", scans, "--out", corpus, "--workers", 1)
+    assert run(*words, "--set", "fit=stretch") == 0
+    assert run("pretrain", "tiny_cpu", "--corpus", corpus, "--out", out, *TINY) == 0
+    words = ("evaluate", "knn", "--task", "folder", "--data", labelled, "--weights", out, "--out")
+    assert run(*words, tmp_path / "same") == 0
+    same = json.loads((tmp_path / "same" / "result.json").read_text())
+    assert same["made_by"]["settings"]["task"]["fit"] == "stretch"
+    assert same["contamination"]["checked"]
+    capsys.readouterr()
+    assert run(*words, tmp_path / "other", "--set", "task.fit=pad") == 0
+    said = capsys.readouterr().err
+    assert "made square by stretch, the task's by pad" in said
+    assert "contamination is not checked" in said
+    assert not json.loads((tmp_path / "other" / "result.json").read_text())["contamination"]["checked"]
+
+
 def test_a_labelled_set_is_held_out_by_content(scans, tmp_path):
     labelled = fake_dataset("folder", tmp_path / "labelled", num_patients=18)
     copy = next(path for path in sorted(labelled.rglob("*.png")) if "mask" not in str(path))

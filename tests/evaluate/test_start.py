@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from usfmae.base.errors import SettingError, WeightsError
-from usfmae.evaluate.start import open_start
+from usfmae.evaluate.start import fit_of, open_start
 from usfmae.models.vit import ViTConfig
 
 NETWORK = ViTConfig(size="ti", image_px=32, patch_px=8)
@@ -45,3 +45,11 @@ def test_a_size_that_the_patch_does_not_divide_is_refused(weights):
 def test_missing_weights_are_named():
     with pytest.raises(WeightsError, match=r"nowhere\.safetensors: no such weights file"):
         open_start(Path("nowhere.safetensors"), network=NETWORK)
+
+
+def test_pictures_are_made_square_as_the_weights_say(weights):
+    assert fit_of("scratch") == "pad"
+    assert fit_of(weights) == fit_of("scratch", like=weights) == "pad"
+    start = open_start("scratch", network=NETWORK, fit="stretch")
+    assert start.input_spec.fit == "stretch"
+    assert open_start(weights, network=NETWORK, fit="stretch").input_spec.fit == "pad"
