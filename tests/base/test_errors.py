@@ -16,7 +16,7 @@ def test_an_error_crosses_a_process_pool_with_its_kind_and_hint():
 
 def test_the_drawn_tree_names_every_error():
     kinds = [k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, UsfmaeError)]
-    assert len(kinds) == 10
+    assert len(kinds) == 12
     for kind in kinds:
         assert kind.__name__ in errors.__doc__
         assert kind.exit_status == 2

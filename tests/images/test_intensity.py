@@ -26,6 +26,7 @@ def test_integers_by_hand(values, stored_bits, expected):
 
 def test_signed_and_float_values_by_hand():
     assert to_8_bits(np.array([-100, 50, 100], np.int16)).tolist() == [0, 191, 255]
+    assert to_8_bits(np.array([0, 16384, 32767], np.int16)).tolist() == [0, 128, 255]  # 15 bits and a sign
     assert to_8_bits(np.array([0.0, 0.5, 1.0])).tolist() == [0, 128, 255]
     assert to_8_bits(np.array([0.0, 5.0, np.nan, np.inf])).tolist() == [0, 255, 0, 0]
     assert to_8_bits(np.array([True, False])).tolist() == [255, 0]

@@ -180,8 +180,9 @@ def test_the_largest_size_that_is_allowed_is_read(tmp_path):
 
 
 def test_hidden_files_and_other_kinds_are_no_images(tmp_path):
-    yes = ["a.png", "a.JPG", "a.b.dcm", "a.tiff"]
-    no = ["._a.png", "a.csv", "a.mp4", "IM_0001", "1.2.840.113619", "README"]
+    yes = ["a.png", "a.JPG", "a.b.dcm", "a.tiff", "a.mp4", "a.MOV", "a.nii", "a.nii.gz", "a.mhd", "a.NRRD"]
+    no = ["._a.png", "a.csv", "a.gz", "a.raw", "a.npy", "a.h5", "a.mat", "a.mp3"]
+    no += ["IM_0001", "1.2.840.113619", "README"]
     assert [is_image_path(tmp_path / name) for name in yes + no] == [True] * len(yes) + [False] * len(no)
     (tmp_path / "IM_0001").write_bytes(b"\0" * 128 + b"DICM")
     (tmp_path / "1.2.840.113619").write_bytes(b"\0" * 128 + b"DICM")

@@ -6,6 +6,8 @@
     |-- MissingExtraError   an optional library is not installed
     |-- ImageError          a file that gives no pixels
     |-- DatasetError        a labelled set whose files, labels or splits are not what they should be
+    |   |-- ArchiveError    an archive that is damaged, hostile or none
+    |   |-- FetchError      a download that cannot be had, or is not what was promised
     |   `-- LeakError       one patient (or near-duplicate group) on two sides of a split
     |-- CorpusError         a pool that is missing, damaged or empty
     |-- WeightsError        a weights file that is missing, damaged or does not fit
@@ -60,6 +62,14 @@ class DatasetError(UsfmaeError):
 
 class LeakError(DatasetError):
     """A patient or near-duplicate group sits on two sides of a split."""
+
+
+class ArchiveError(DatasetError):
+    """An archive is damaged, hostile or none at all."""
+
+
+class FetchError(DatasetError):
+    """A download cannot be had, or is not what was promised."""
 
 
 class CorpusError(UsfmaeError):

@@ -13,6 +13,9 @@ MAX_SIDE_PX = 10_000
 MAX_AREA_PX = 50_000_000
 """150 MB as colour; a corpus worker holds one such frame and its grey copy."""
 
+MAX_LOADED_BYTES = 2 * 1024**3
+"""Files that can only be decoded whole (compressed volumes, old MAT files) may take this much memory."""
+
 
 def check_size(path: Path, height: int, width: int) -> None:
     """Refuse a frame of a size that no ultrasound image has.
@@ -32,3 +35,21 @@ def check_size(path: Path, height: int, width: int) -> None:
         raise ImageError(f"{size}, too large: a side may have at most {MAX_SIDE_PX:,} px")
     if height * width > MAX_AREA_PX:
         raise ImageError(f"{size}, too large: at most {MAX_AREA_PX // 10**6} million pixels")
+
+
+def check_loaded_bytes(path: Path, num_bytes: int, *, what: str) -> None:
+    """Refuse to load something whole that would fill the memory.
+
+    Args:
+        path: the file, for the message.
+        num_bytes: bytes after decoding, from the header.
+        what: the thing and why it must be loaded, as in "a compressed volume".
+
+    Raises:
+        ImageError: more than MAX_LOADED_BYTES.
+    """
+    if num_bytes > MAX_LOADED_BYTES:
+        raise ImageError(
+            f"{path}: {what} of {num_bytes:,} bytes when decoded, which can only be loaded whole; "
+            f"at most {MAX_LOADED_BYTES:,} are"
+        )
