@@ -12,10 +12,16 @@ from pydantic import Field, model_validator
 
 from usfmae.base.config import Config, make_config
 from usfmae.base.errors import SettingError
+from usfmae.datasets.coco_layout import CocoLayout
+from usfmae.datasets.files_layout import FilesLayout
+from usfmae.datasets.hdf5_layout import Hdf5Layout
 from usfmae.datasets.layouts import ClassFolders, ListsLayout, TableLayout
 from usfmae.datasets.own_folder import OwnFolder
 
-AnyLayout = Annotated[TableLayout | ListsLayout | ClassFolders | OwnFolder, Field(discriminator="kind")]
+AnyLayout = Annotated[
+    TableLayout | ListsLayout | ClassFolders | FilesLayout | CocoLayout | Hdf5Layout | OwnFolder,
+    Field(discriminator="kind"),
+]
 
 AccessLevel = Literal["open", "credential", "registration", "request", "manual", "unavailable"]
 """Open: no login. Credential: a token (Kaggle). Registration: an account and an agreement. Request: a person
@@ -28,8 +34,20 @@ class Counts(Config):
     images: int | None
     videos: int | None
     volumes: int | None
+    frames: int | None
+    """Frames or slices in all videos and volumes."""
     patients: int | None
     note: str | None
+
+
+class Pools(Config):
+    """How many of its images published pools hold; the paper gives no numbers per set."""
+
+    openus46: int | None
+    openus42: int | None
+    us43d: str | None
+    estimate: int | None
+    """Ours, for a pool of labelled frames or slices."""
 
 
 class Download(Config):
@@ -51,6 +69,10 @@ class Access(Config):
     host: str | None
     record: str | None
     files: tuple[Download, ...]
+    needs: str | None
+    """Account, form or token; None where a plain download does."""
+    archive: str | None
+    """What comes down: zip, split zip, plain files of a repository."""
     note: str | None
 
 
@@ -93,15 +115,19 @@ class Card(Config):
     site: str | None
     devices: tuple[str, ...] | None
     counts: Counts
+    pools: Pools
     access: Access
     licence: Licence
     citation: Citation
     classes: tuple[ClassFact, ...] | None
     """In the order of the labels; None where the files decide."""
-    layout: AnyLayout
+    layout: AnyLayout | None
+    """How a reader finds images, labels and groups; None where nobody has told how the files lie."""
+    files: str | None
+    """The layout in words."""
     labels: str | None
     masks: str | None
-    group_by: Literal["patient", "near-duplicate cluster"]
+    group_by: Literal["patient", "clip", "near-duplicate cluster"]
     """What must not be parted by a split. A set without patient ids is grouped by what its images show."""
     official_splits: str | None
     quality_issues: tuple[str, ...]

@@ -1,0 +1,77 @@
+"""Licence arithmetic: what may be done with something made from several datasets.
+
+The strictest term wins, and what nobody has stated stays unknown: it is neither a permission nor a refusal.
+This is bookkeeping from the publishers' own words, not legal advice.
+"""
+
+from collections.abc import Iterable
+
+from usfmae.base.config import Config
+from usfmae.datasets.card import Card
+
+Allowed = bool | None
+"""True: allowed, False: forbidden, None: not stated."""
+
+
+class Terms(Config):
+    """What is allowed with a dataset, or with what was made from several."""
+
+    commercial: Allowed
+    """Use for profit."""
+
+    share: Allowed
+    """Passing on, unchanged."""
+
+    derivatives: Allowed
+    """Passing on what was made from it. Whether a network's weights are that is disputed: ask."""
+
+    share_alike: bool
+    """What is made from it must carry the same licence."""
+
+    @property
+    def summary(self) -> str:
+        """In a few words: `commercial use, sharing`; `no commercial use; derivatives unknown`."""
+        terms = {"commercial use": self.commercial, "sharing": self.share, "derivatives": self.derivatives}
+        parts = [
+            ", ".join(name for name, allowed in terms.items() if allowed),
+            ", ".join(f"no {name}" for name, allowed in terms.items() if allowed is False),
+            ", ".join(f"{name} unknown" for name, allowed in terms.items() if allowed is None),
+            "same licence" if self.share_alike else "",
+        ]
+        return "; ".join(part for part in parts if part)
+
+
+NOTHING_STATED = Terms(commercial=None, share=None, derivatives=None, share_alike=False)
+"""Of images that no card describes."""
+
+
+def terms_of(card: Card) -> Terms:
+    """What the publisher of a dataset allows, as its card has it."""
+    spdx = card.licence.spdx or ""
+    derivatives: Allowed = False if "-ND" in spdx else card.licence.redistribution
+    return Terms(
+        commercial=card.licence.commercial_use,
+        share=card.licence.redistribution,
+        derivatives=derivatives,
+        share_alike="-SA" in spdx or "SA" in (card.licence.stated or "").replace("-", " ").split(),
+    )
+
+
+def strictest(several: Iterable[Terms]) -> Terms:
+    """The terms of something made from all of them; of nothing, nothing is stated."""
+    terms = list(several)
+    if not terms:
+        return NOTHING_STATED
+    return Terms(
+        commercial=_all(part.commercial for part in terms),
+        share=_all(part.share for part in terms),
+        derivatives=_all(part.derivatives for part in terms),
+        share_alike=any(part.share_alike for part in terms),
+    )
+
+
+def _all(allowed: Iterable[Allowed]) -> Allowed:
+    answers = set(allowed)
+    if False in answers:
+        return False
+    return None if None in answers else True
