@@ -227,7 +227,7 @@ def test_several_label_maps_belong_to_one_image(busi):
     shutil.copy(busi / "benign/benign (1)_mask.png", busi / "benign/benign (1)_mask_2.png")
     labelled_set = read("busi", busi)
     assert len(labelled_set) == 12
-    masks = [mask.name for mask in labelled_set.items[0].masks]
+    masks = [mask.path.name for mask in labelled_set.items[0].masks]
     assert masks == ["benign (1)_mask.png", "benign (1)_mask_1.png", "benign (1)_mask_2.png"]
 
 

@@ -93,7 +93,7 @@ def test_every_column_of_the_table_is_used(table):
     labelled_set = read(table.parent)
     first = labelled_set.items[0]
     assert (first.name, first.label, first.group, first.split) == ("scans/p000_0.png", 0, "p000", "train")
-    assert first.masks == (table.parent / "lesions/p000_0.png",)
+    assert tuple(mask.path for mask in first.masks) == (table.parent / "lesions/p000_0.png",)
     assert labelled_set.group_kind == "patient"
     assert labelled_set.num_groups == 10
 

@@ -11,7 +11,9 @@ from usfmae.datasets.record import LabelledSet
 from usfmae.datasets.registry import get_card, group_near_duplicates, read_dataset
 from usfmae.datasets.splits import check_no_leak, official_splits
 
-COPIES = [(name, variant) for name, variants in VARIANTS.items() for variant in variants]
+COPIES = [
+    (name, variant) for name, variants in (VARIANTS | {"busi": ("complete",)}).items() for variant in variants
+]
 PER_PATIENT = {("bus-bra", "complete"), ("bus-bra", "without-fold-1"), ("folder", "labels-csv")}
 
 # 24 patients of which every second turn of classes has two images, by hand:
@@ -69,7 +71,7 @@ def test_label_maps_fit_their_image(copy):
         assert item.masks
         union = np.zeros((height, width), dtype=bool)
         for mask in item.masks:
-            label_map = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+            label_map = cv2.imread(str(mask.path), cv2.IMREAD_UNCHANGED)
             assert label_map.shape[:2] == (height, width)
             union |= (label_map[..., :3].max(axis=2) if label_map.ndim == 3 else label_map) > 0
         assert union.any() == (labelled_set.classes[item.label] != "normal")

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from usfmae.base.config import Config
 from usfmae.base.errors import DatasetError, LeakError
+from usfmae.datasets.label_maps import INSIDE_IS_NOT_ZERO, AnyMeaning, LabelMap
 from usfmae.datasets.reading import (
     Layout,
     Reading,
@@ -50,6 +51,7 @@ class TableLayout(Layout):
     """Regular expression that an id matches; its named groups may be used in `image` and `masks`."""
     image: str
     masks: tuple[str, ...] = ()
+    meaning: AnyMeaning = INSIDE_IS_NOT_ZERO
     label_column: str
     patient_column: str | None = None
     extra_columns: tuple[str, ...] = ()
@@ -84,7 +86,7 @@ class TableLayout(Layout):
                     name=name,
                     label=label,
                     group=row[self.patient_column] if self.patient_column else name,
-                    masks=tuple(mask for mask in masks if mask.is_file()),
+                    masks=tuple(LabelMap(mask, self.meaning) for mask in masks if mask.is_file()),
                     fold=folds.get(row[self.id_column]),
                     extras={column: row[column] for column in self.extra_columns if column in row},
                 )
@@ -95,7 +97,7 @@ class TableLayout(Layout):
             items,
             names,
             notes + missing_notes(base, missing, total=len(rows), by=self.table),
-            has_patients=self.patient_column is not None,
+            group_kind="patient" if self.patient_column else "file",
             wants_masks=bool(self.masks),
         )
 
@@ -129,6 +131,7 @@ class ListsLayout(Layout):
     image: str
     """With `{stem}`."""
     masks: tuple[str, ...] = ()
+    meaning: AnyMeaning = INSIDE_IS_NOT_ZERO
 
     def read(self, root: Path, classes: tuple[str, ...] | None) -> Reading:
         assert classes is not None, "a list of class indices means nothing without class names"
@@ -149,7 +152,7 @@ class ListsLayout(Layout):
                     missing.append(name)
                     continue
                 masks = [base / mask.format(stem=stem) for mask in self.masks]
-                found = tuple(mask for mask in masks if mask.is_file())
+                found = tuple(LabelMap(mask, self.meaning) for mask in masks if mask.is_file())
                 items.append(Item(base / name, label, name, masks=found, split=side, name=name))
         if not num_named:
             looked_for = ", ".join(name for pair in self.lists.values() for name in pair)
@@ -164,7 +167,7 @@ class ListsLayout(Layout):
                 f"{base}: {listed(shared)} of {len(sides):,} images stand in the lists of two sides"
             )
         all_notes = (*notes, *missing_notes(base, missing, total=num_named, by="the lists"))
-        return finish(root, items, classes, all_notes, has_patients=False, wants_masks=bool(self.masks))
+        return finish(root, items, classes, all_notes, wants_masks=bool(self.masks))
 
     def _read_stems(self, stem_list: Path, class_list: Path, *, num_classes: int) -> dict[str, int]:
         """The class index of each stem of one side; both lists must name the same images."""
@@ -196,6 +199,7 @@ class ClassFolders(Layout):
     kind: Literal["class-folders"]
     mask_suffix: str
     """Regular expression; a file whose stem is another image's stem plus this is its label map."""
+    meaning: AnyMeaning = INSIDE_IS_NOT_ZERO
 
     def read(self, root: Path, classes: tuple[str, ...] | None) -> Reading:
         base = find_base(root, self.inside, list(classes or ()))
@@ -207,14 +211,15 @@ class ClassFolders(Layout):
             orphans += [path.relative_to(base).as_posix() for path in lonely]
             for path in images:
                 name = path.relative_to(base).as_posix()
-                items.append(Item(path, label, name, masks=tuple(masks_of.get(path, ())), name=name))
+                masks = tuple(LabelMap(mask, self.meaning) for mask in masks_of.get(path, ()))
+                items.append(Item(path, label, name, masks=masks, name=name))
         notes = [f"label maps without an image: {listed(orphans)}"] if orphans else []
         stray = [path.name for path in sorted(base.iterdir()) if path.is_file() and is_image_path(path)]
         if stray:
             notes.append(f"images outside the class folders are not used: {listed(stray)}")
         wants_masks = any(item.masks for item in items)
         names = tuple(folder.name for folder in folders)
-        return finish(root, items, names, notes, has_patients=False, wants_masks=wants_masks)
+        return finish(root, items, names, notes, wants_masks=wants_masks)
 
 
 def class_folders(base: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from usfmae.base.errors import DatasetError, LeakError
+from usfmae.datasets.label_maps import LabelMap
 from usfmae.datasets.layouts import ClassFolders, class_folders
 from usfmae.datasets.reading import (
     Layout,
@@ -83,7 +84,7 @@ class OwnFolder(Layout):
                 name=name,
                 label=label,
                 group=row["patient"] if has_patients else name,
-                masks=(mask,) if mask is not None else (),
+                masks=(LabelMap(mask),) if mask is not None else (),
                 split=side,
                 extras={column: value for column, value in row.items() if column not in KNOWN_COLUMNS},
             )
@@ -94,7 +95,14 @@ class OwnFolder(Layout):
         if has_patients:
             refuse_no_patient(table, "patient", items)
             _refuse_parted_patients(table, items)
-        return finish(base, items, class_names, (), has_patients=has_patients, wants_masks="mask" in rows[0])
+        return finish(
+            base,
+            items,
+            class_names,
+            (),
+            group_kind="patient" if has_patients else "file",
+            wants_masks="mask" in rows[0],
+        )
 
 
 def _inside(base: Path, text: str) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from usfmae.base.config import Config
 from usfmae.base.errors import DatasetError
-from usfmae.datasets.record import Item
+from usfmae.datasets.record import GroupKind, Item
 from usfmae.datasets.tables import listed, nearest_file
 
 
@@ -19,8 +19,8 @@ class Reading:
     items: tuple[Item, ...]
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    has_patients: bool = False
-    """True when `Item.group` is a patient; otherwise it is the file."""
+    group_kind: GroupKind = "file"
+    """What `Item.group` is, as the files say."""
 
 
 class Layout(Config):
@@ -131,7 +131,7 @@ def finish(
     classes: tuple[str, ...],
     notes: Iterable[str],
     *,
-    has_patients: bool,
+    group_kind: GroupKind = "file",
     wants_masks: bool,
 ) -> Reading:
     """Order the items, count what lacks a label map, and refuse a set that cannot be learnt from.
@@ -156,4 +156,4 @@ def finish(
     if absent:
         notes.append(f"classes without an image: {', '.join(absent)}")
     ordered = tuple(sorted(items, key=lambda item: item.name))
-    return Reading(ordered, classes, tuple(notes), has_patients)
+    return Reading(ordered, classes, tuple(notes), group_kind)

@@ -8,18 +8,24 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64
 
-GroupKind = Literal["patient", "near-duplicate cluster", "file"]
-"""What `Item.group` stands for: a person, images that show the same, or nothing better than the file."""
+from usfmae.datasets.label_maps import LabelMap
+
+GroupKind = Literal["patient", "clip", "near-duplicate cluster", "file"]
+"""What `Item.group` stands for: a person (or animal), a clip, images that show the same, or nothing better
+than the file."""
+
+Media = Literal["image", "clip", "volume"]
+"""What a file holds: one picture, frames in time, or slices in space."""
 
 SPLIT_SIDES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One labelled image."""
+    """One image, clip or volume, with what its publisher says of it."""
 
     path: Path
-    """The image file."""
+    """The file."""
 
     label: int | None
     """Index into `LabelledSet.classes`; None when the set labels no class."""
@@ -27,8 +33,8 @@ class Item:
     group: str
     """What must stay on one side of a split; see `GroupKind`."""
 
-    masks: tuple[Path, ...] = ()
-    """Label maps of this image (not zero inside a lesion); several when lesions are drawn apart."""
+    masks: tuple[LabelMap, ...] = ()
+    """Label maps of this image; several when structures or frames are drawn apart."""
 
     split: str | None = None
     """The side, one of `SPLIT_SIDES`, that the dataset itself puts the image on."""
@@ -42,6 +48,17 @@ class Item:
     name: str = ""
     """Path below the folder of the layout, with forward slashes: the same on every machine, and what
     split files list. The file's own name unless given."""
+
+    media: Media = "image"
+
+    frame: int | None = None
+    """The one frame or slice of the file that is meant, from 0; None for all it holds."""
+
+    array: str | None = None
+    """Name of the array that holds the pixels, in a file of arrays (HDF5, MAT)."""
+
+    spacing_mm: tuple[float, float] | None = None
+    """Pixel pitch (down, across) where a table gives it; None leaves it to the file."""
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -1,15 +1,15 @@
 """Datasets by name: their cards, and their images as they lie on this disk."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 from usfmae.base.config import nearest
-from usfmae.base.errors import SettingError
+from usfmae.base.errors import DatasetError, SettingError
 from usfmae.datasets.card import Card, all_cards
 from usfmae.datasets.duplicates import file_hashes, near_duplicate_clusters
 from usfmae.datasets.reading import Reading
-from usfmae.datasets.record import LabelledSet
+from usfmae.datasets.record import LabelledSet, Media
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -47,6 +47,11 @@ def read_dataset(name: str, root: Path, *, find_clusters: bool = True) -> Labell
         LeakError: the files put one patient on two sides.
     """
     card = get_card(name)
+    if card.layout is None:
+        raise DatasetError(
+            f"{name}: how its files lie is not known, so nothing can be read by its card",
+            hint=f"take it as plain images, --images {root}, or write its layout into the card",
+        )
     reading = card.layout.read(root, card.class_names)
     labelled_set = LabelledSet(
         name=name,
@@ -54,9 +59,11 @@ def read_dataset(name: str, root: Path, *, find_clusters: bool = True) -> Labell
         classes=reading.classes,
         items=reading.items,
         notes=(*_count_note(card, reading), *reading.notes),
-        group_kind="patient" if reading.has_patients else "file",
+        group_kind=reading.group_kind,
     )
-    return group_near_duplicates(labelled_set) if find_clusters and not reading.has_patients else labelled_set
+    if find_clusters and reading.group_kind == "file":
+        return group_near_duplicates(labelled_set)
+    return labelled_set
 
 
 def group_near_duplicates(labelled_set: LabelledSet) -> LabelledSet:
@@ -88,7 +95,15 @@ def group_near_duplicates(labelled_set: LabelledSet) -> LabelledSet:
 
 
 def _count_note(card: Card, reading: Reading) -> tuple[str, ...]:
-    published = card.counts.images
-    if published is None or published == len(reading.items):
-        return ()
-    return (f"{len(reading.items):,} of the {published:,} published images are here",)
+    here = Counter(item.media for item in reading.items)
+    counts = card.counts
+    published: dict[Media, int | None] = {
+        "image": counts.images,
+        "clip": counts.videos,
+        "volume": counts.volumes,
+    }
+    return tuple(
+        f"{here[media]:,} of the {number:,} published {media}s are here"
+        for media, number in published.items()
+        if number is not None and here[media] and here[media] != number
+    )

@@ -38,6 +38,10 @@ def read_table(path: Path, *, required: Sequence[str]) -> list[dict[str, str]]:
         raise DatasetError(
             f"{path}: is no csv table ({error})", hint="export it again as csv with quotes around commas"
         ) from error
+    return _rows(path, lines, required=required)
+
+
+def _rows(path: Path, lines: list[list[str]], *, required: Sequence[str]) -> list[dict[str, str]]:
     columns = [cell.strip() for cell in lines[0]] if lines else []
     missing = [name for name in required if name not in columns]
     if missing:
@@ -63,6 +67,37 @@ def read_table(path: Path, *, required: Sequence[str]) -> list[dict[str, str]]:
     if not rows:
         raise DatasetError(f"{path}: has a header but no row", hint="add one row per image")
     return rows
+
+
+def read_sheet(path: Path, *, required: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a csv file, or of the first sheet of an xlsx file, as `read_table` gives them.
+
+    Raises:
+        DatasetError: as `read_table`; or the file is no spreadsheet.
+    """
+    if path.suffix.lower() != ".xlsx":
+        return read_table(path, required=required)
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file", hint=nearest_file(path))
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except Exception as error:  # zip, xml and key errors of many kinds
+        raise DatasetError(f"{path}: is no xlsx spreadsheet ({error})") from error
+    try:
+        lines = [[_cell(cell) for cell in row] for row in book.worksheets[0].iter_rows(values_only=True)]
+    finally:
+        book.close()
+    return _rows(path, lines, required=required)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def read_text(path: Path) -> str:
