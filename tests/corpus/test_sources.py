@@ -21,9 +21,9 @@ def names(root, **settings):
 
 
 def test_images_are_found_below_in_the_order_of_their_folders(tmp_path):
-    touch(tmp_path, "b/1.png", "a/2.JPG", "a/b/3.dcm", "a-b/4.tif", "c.bmp", "notes.txt", "clip.mp4")
+    touch(tmp_path, "b/1.png", "a/2.JPG", "a/b/3.dcm", "a-b/4.tif", "c.bmp", "notes.txt", "table.npy")
     assert names(tmp_path) == ["a/2.JPG", "a/b/3.dcm", "a-b/4.tif", "b/1.png", "c.bmp"]
-    assert list_source(Source("s", tmp_path), BuildConfig()).other_kinds == ("clip.mp4", "notes.txt")
+    assert list_source(Source("s", tmp_path), BuildConfig()).other_kinds == ("notes.txt", "table.npy")
 
 
 def test_hidden_files_and_folders_are_not_there(tmp_path):

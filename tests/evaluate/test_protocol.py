@@ -42,9 +42,8 @@ def test_no_patient_is_on_two_sides(task):
 
 
 def test_more_threads_read_the_same_images(task):
-    paths = [item.path for item in task.items]
-    one, _ = read_images(paths, size_px=32, workers=1)
-    many, _ = read_images(paths, size_px=32, workers=4)
+    one, _ = read_images(task.items, size_px=32, workers=1)
+    many, _ = read_images(task.items, size_px=32, workers=4)
     np.testing.assert_array_equal(one, many)
 
 

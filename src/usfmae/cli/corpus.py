@@ -92,6 +92,7 @@ def show(
             f"{source['name']:24} {source['num_files']:8} {source['num_images']:8} {source['num_groups']:8}  "
             f"{source['licence'] or 'not stated'}"
         )
+    typer.echo(f"together: {facts['terms']}")
     for reason, count in facts["left_out"].items():
         if count:
             typer.echo(f"left out, {reason.replace('_', ' ')}: {count}")

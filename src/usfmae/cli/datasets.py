@@ -11,15 +11,63 @@ NameArgument = Annotated[str, typer.Argument(help="See `usfmae datasets list`.")
 
 
 @app.command("list")
-def list_datasets() -> None:
-    """All datasets that have a card."""
-    from usfmae.datasets.registry import dataset_names, get_card
+def list_datasets(
+    root: Annotated[Path | None, typer.Option(help="Say too what lies in ROOT/NAME.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Only sets that allow this: commercial, share or derivatives.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: one object per set.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The page docs/datasets.md.")] = False,
+) -> None:
+    """All datasets that have a card: access, licence, size, anatomy, and what is on this disk."""
+    import json
 
-    for name in dataset_names():
-        card = get_card(name)
-        images = "-" if card.counts.images is None else f"{card.counts.images:,}"
-        licence = card.licence.spdx or card.licence.stated or "not stated"
-        typer.echo(f"{name:12} {images:>8} images  {licence:12} {card.title}")
+    from usfmae.base.config import nearest
+    from usfmae.base.errors import SettingError
+    from usfmae.datasets.card import all_cards
+    from usfmae.datasets.catalogue import (
+        ACCESS_WORDS,
+        catalogue_page,
+        licence_words,
+        public_cards,
+        size_words,
+    )
+    from usfmae.datasets.terms import terms_of
+
+    cards = public_cards(all_cards().values())
+    if markdown:
+        typer.echo(catalogue_page(cards), nl=False)
+        return
+    if licence is not None:
+        known = ("commercial", "share", "derivatives")
+        if licence not in known:
+            raise SettingError(f"--licence {licence}: no such term", hint=nearest(licence, known))
+        cards = [card for card in cards if getattr(terms_of(card), licence)]
+    here = {card.id: on_disk(root / card.id) if root else None for card in cards}
+    if as_json:
+        facts = [
+            {
+                **card.model_dump(mode="json"),
+                "terms": terms_of(card).model_dump(),
+                "files_on_disk": here[card.id],
+            }
+            for card in cards
+        ]
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    for card in cards:
+        number = "" if card.openus46_index is None else str(card.openus46_index)
+        disk = "" if here[card.id] is None else f"  {here[card.id]:>7,} files here"
+        typer.echo(
+            f"{number:>2} {card.id:20} {ACCESS_WORDS[card.access.level]:10} {licence_words(card)[:26]:26} "
+            f"{size_words(card)[:28]:28} {card.anatomy_group or '':16}{disk}"
+        )
+    typer.echo(f"{len(cards)} datasets; usfmae datasets show NAME tells the rest")
+
+
+def on_disk(folder: Path) -> int:
+    """How many files lie below a folder; 0 where there is none."""
+    return sum(path.is_file() for path in folder.rglob("*")) if folder.is_dir() else 0
 
 
 @app.command()
@@ -38,26 +86,47 @@ def show(name: NameArgument) -> None:
 def check(
     name: NameArgument,
     root: Annotated[Path, typer.Option(help="Where it lies.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Look at names and tables only.")] = False,
 ) -> None:
-    """Read a copy of a dataset and say what is in it: classes, groups, splits, what is missing."""
+    """Read a copy of a dataset and say what is in it, what is missing, and whether label maps fit."""
     from collections import Counter
 
+    from usfmae.base.errors import DatasetError
     from usfmae.cli.pairs import existing_folder
+    from usfmae.datasets.inspect import inspect
     from usfmae.datasets.registry import read_dataset
     from usfmae.datasets.splits import official_splits
 
-    found = read_dataset(name, existing_folder(root))
+    found = read_dataset(name, existing_folder(root), find_clusters=not quick)
     counts = Counter(item.label for item in found.items if item.label is not None)
-    typer.echo(f"{name}: {len(found)} images, {len(set(found.groups))} groups ({found.group_kind})")
+    media = Counter(item.media for item in found.items)
+    what = ", ".join(f"{count} {kind}s" for kind, count in sorted(media.items()))
+    typer.echo(f"{name}: {what}, {found.num_groups} groups ({found.group_kind})")
     for label, text in enumerate(found.classes):
         typer.echo(f"  {text:40} {counts[label]:6}")
-    typer.echo(f"  with a label map {sum(bool(item.masks) for item in found.items):29}")
-    for split in official_splits(found):
+    num_masks = sum(len(item.masks) for item in found.items)
+    typer.echo(f"  with a label map {sum(bool(item.masks) for item in found.items):29} ({num_masks} in all)")
+    problems: tuple[str, ...] = ()
+    if not quick:
+        look = inspect(found.items)
+        for structure, count in look.structures.items():
+            typer.echo(f"  {structure:40} {count:6} marked")
+        if look.empty:
+            typer.echo(f"note: {len(look.empty)} label maps mark nothing (first: {look.empty[0]})")
+        problems = (*look.unreadable, *look.misfits)
+    for split in official_splits(found) if not quick else ():
         typer.echo(
             f"split {split.name}: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test"
         )
+        for note in split.notes:
+            typer.echo(f"note: {note}")
     for note in found.notes:
         typer.echo(f"note: {note}")
+    if problems:
+        raise DatasetError(
+            f"{len(problems)} files do not open or do not fit (first: {problems[0]})",
+            hint="unpack the publisher's archive again; a corpus would leave them out and name them",
+        )
 
 
 @app.command()
@@ -71,3 +140,49 @@ def fake(
     from usfmae.datasets.fake import fake_dataset
 
     typer.echo(f"{fake_dataset(name, root, num_patients=patients, seed=seed)}: drawn")
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="See `usfmae datasets list`.")] = None,
+    root: Annotated[Path, typer.Option(help="ROOT/NAME gets the files.")] = Path("data"),
+    archives: Annotated[
+        list[Path] | None, typer.Option("--from", help="An archive that you have downloaded already.")
+    ] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="You have read the licence and accept it.")
+    ] = False,
+    all_open: Annotated[bool, typer.Option("--all-open", help="Every set that needs no login.")] = False,
+) -> None:
+    """Download datasets, check and unpack them; a second call goes on where the first stopped."""
+    import httpx
+
+    from usfmae.base.errors import FetchError, SettingError
+    from usfmae.datasets.card import all_cards
+    from usfmae.datasets.catalogue import public_cards
+    from usfmae.datasets.fetch.run import coverage_table, fetch_all_open, fetch_dataset, licence_notice
+    from usfmae.datasets.registry import get_card
+
+    if all_open == bool(names):
+        raise SettingError("nothing to fetch, or too much", hint="give names of datasets, or --all-open")
+    if archives and (not names or len(names) != 1):
+        raise SettingError("--from belongs to one dataset", hint="give one name")
+    cards = public_cards(all_cards().values()) if all_open else [get_card(name) for name in names or ()]
+    with httpx.Client(headers={"User-Agent": "usfmae"}) as client:
+        if all_open:
+            open_cards = [card for card in cards if card.access.level == "open"]
+            if not accept_licence:
+                typer.echo("\n\n".join(licence_notice(card) for card in open_cards))
+                raise FetchError(
+                    f"the licences of {len(open_cards)} sets have to be accepted",
+                    hint="read them above, then add --accept-licence",
+                )
+            results = fetch_all_open(open_cards, root, accept_licence=True, client=client)
+        else:
+            results = [
+                fetch_dataset(
+                    card, root, accept_licence=accept_licence, archives=archives or (), client=client
+                )
+                for card in cards
+            ]
+    typer.echo(coverage_table(results))

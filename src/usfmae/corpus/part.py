@@ -16,7 +16,7 @@ from usfmae.corpus.sources import SourceFile, printable
 from usfmae.images.fingerprint import content_hash
 from usfmae.images.frame import Frame
 from usfmae.images.prepare import prepare
-from usfmae.images.read import read_frames
+from usfmae.images.read import read_frame, read_frames
 
 PARTS = "parts"
 SHARD_FILE, ROWS_FILE = "shard.npy", "rows.json"
@@ -55,7 +55,7 @@ def build_part(part: Part, *, corpus: Path, config: BuildConfig) -> int:
             for file in part.files:
                 place = {"source": file.source, "path": file.name}
                 try:
-                    for frame in read_frames(file.path, max_frames=config.max_frames_per_clip):
+                    for frame in _frames_of(file, config):
                         if min(frame.height, frame.width) < config.min_side_px:
                             small.append({**place, "why": f"{frame.width} x {frame.height} px"})
                             continue
@@ -90,10 +90,16 @@ def is_stored(corpus: Path, index: int, *, size_px: int) -> bool:
     return num_bytes == HEADER_BYTES + num_images * size_px**2
 
 
+def _frames_of(file: SourceFile, config: BuildConfig) -> Iterator[Frame]:
+    if file.frame is not None:
+        return iter([read_frame(file.path, file.frame, key=file.array)])
+    return read_frames(file.path, max_frames=config.max_frames_per_clip, key=file.array)
+
+
 def _row(
     file: SourceFile, frame: Frame, image: UInt8[np.ndarray, "size size"], *, shard: int, row: int
 ) -> dict[str, Any]:
-    spacing = frame.spacing_mm or (None, None)
+    spacing = frame.spacing_mm or file.spacing_mm or (None, None)
     return {
         "source": file.source,
         "path": file.name,

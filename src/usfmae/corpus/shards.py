@@ -52,6 +52,12 @@ class Corpus:
         return fit
 
     @property
+    def terms(self) -> dict[str, bool | None]:
+        """What the strictest licence of its sources allows; empty in a corpus from before this was kept."""
+        kept: dict[str, bool | None] = self.record.get("terms", {})
+        return kept
+
+    @property
     def sha256(self) -> str:
         """Hash of everything in the pool, pixels included."""
         return str(self.record["sha256"])

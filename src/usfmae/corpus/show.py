@@ -1,13 +1,16 @@
 """What is in a corpus, for people: numbers and a montage."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from usfmae.base.config import make_config
 from usfmae.base.seeds import rng_for
 from usfmae.corpus.shards import Corpus
+from usfmae.datasets.terms import NOTHING_STATED, Terms
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:
@@ -30,6 +33,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
         "num_images": len(corpus),
         "num_groups": record["num_groups"],
         "size_px": corpus.size_px,
+        "terms": terms_words(corpus.terms),
         "gigabytes": round(record["bytes"] / 1e9, 3),
         "sources": [
             {**source, "num_groups": len(groups.get(source["name"], ()))} for source in record["sources"]
@@ -39,6 +43,11 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
         "left_out": {reason: entry["count"] for reason, entry in record["left_out"].items()},
         "seconds": round(record["seconds"], 1),
     }
+
+
+def terms_words(kept: Mapping[str, bool | None]) -> str:
+    """The terms of a corpus in a few words."""
+    return (make_config(Terms, dict(kept)) if kept else NOTHING_STATED).summary
 
 
 def corpus_montage(

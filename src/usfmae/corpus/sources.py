@@ -9,6 +9,7 @@ from pathlib import Path
 from usfmae.base.errors import CorpusError, FolderError
 from usfmae.corpus.config import BuildConfig
 from usfmae.datasets.registry import get_card, read_dataset
+from usfmae.datasets.terms import NOTHING_STATED, Terms, terms_of
 from usfmae.images.read import is_image_path
 
 
@@ -42,6 +43,15 @@ class SourceFile:
     group: str
     """What must stay together: the patient where known, else the file itself."""
 
+    frame: int | None = None
+    """The one frame that is meant; None for all."""
+
+    array: str | None = None
+    """The array that holds the pixels, in a file of arrays."""
+
+    spacing_mm: tuple[float, float] | None = None
+    """Pixel pitch (down, across) where a table of the set gives it and the file does not."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -58,6 +68,9 @@ class Listing:
     licence: str | None
     """From the card; None where nobody said."""
 
+    terms: Terms
+    """What the licence allows."""
+
 
 def list_source(source: Source, config: BuildConfig) -> Listing:
     """Find the files of a source.
@@ -72,10 +85,19 @@ def list_source(source: Source, config: BuildConfig) -> Listing:
     if source.dataset is not None:
         labelled = read_dataset(source.dataset, source.root, find_clusters=False)
         files = tuple(
-            SourceFile(source.name, item.path, printable(item.name), printable(f"{source.name}/{item.group}"))
+            SourceFile(
+                source=source.name,
+                path=item.path,
+                name=printable(item.name),
+                group=printable(f"{source.name}/{item.group}"),
+                frame=item.frame,
+                array=item.array,
+                spacing_mm=item.spacing_mm,
+            )
             for item in labelled.items
         )
-        return Listing(source, files, (), (), _licence(source.dataset))
+        card = get_card(source.dataset)
+        return Listing(source, files, (), (), card.licence.spdx or card.licence.stated, terms_of(card))
     found, excluded, others = [], [], []
     for path in _files_below(source.root):
         name = printable(path.relative_to(source.root).as_posix())
@@ -91,7 +113,7 @@ def list_source(source: Source, config: BuildConfig) -> Listing:
             f"{source.root}: no image found{why}",
             hint="PNG, JPEG, BMP, TIFF, GIF and DICOM files are read; check the folder",
         )
-    return Listing(source, tuple(found), tuple(excluded), tuple(others), None)
+    return Listing(source, tuple(found), tuple(excluded), tuple(others), None, NOTHING_STATED)
 
 
 def unique_sources(sources: Sequence[Source]) -> list[Source]:
@@ -154,8 +176,3 @@ def _files_below(root: Path) -> list[Path]:
             found += [path for path in paths if path.is_file() or path.is_symlink()]
         entered.add(real)
     return sorted(found)
-
-
-def _licence(dataset: str) -> str | None:
-    licence = get_card(dataset).licence
-    return licence.spdx or licence.stated

@@ -16,6 +16,7 @@ from usfmae.corpus.manifest import SCHEMA, write_table
 from usfmae.corpus.part import PARTS, SHARD_FILE, part_folder, read_part
 from usfmae.corpus.shards import MANIFEST_FILE
 from usfmae.corpus.sources import Listing
+from usfmae.datasets.terms import strictest
 
 NAMED = 1000
 """How many images of a reason are named in corpus.json; all are counted, and unreadable files all named."""
@@ -57,8 +58,8 @@ def take_stock(
         config: rules.
 
     Returns:
-        sha256, size_px, fit, num_images, num_groups, sources, held_out, left_out, manifest_sha256, bytes,
-        shards.
+        sha256, size_px, fit, terms (the strictest of its sources), num_images, num_groups, sources, held_out,
+        left_out, manifest_sha256, bytes, shards.
 
     Raises:
         CorpusError: too many files are unreadable, or nothing is left.
@@ -111,6 +112,7 @@ def take_stock(
         "sha256": hashlib.sha256(whole.encode()).hexdigest(),
         "size_px": config.size_px,
         "fit": config.fit,
+        "terms": strictest(listing.terms for listing in listings).model_dump(),
         "num_images": table.num_rows,
         "num_groups": len(table["group"].unique()),
         "sources": [_source_entry(listing, num_images[listing.source.name]) for listing in listings],
@@ -152,6 +154,7 @@ def _source_entry(listing: Listing, num_images: int) -> dict[str, Any]:
         "dataset": listing.source.dataset,
         "folder": str(listing.source.root),
         "licence": listing.licence,
+        "terms": listing.terms.model_dump(),
         "num_files": len(listing.files),
         "num_images": num_images,
     }

@@ -140,8 +140,7 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
         DatasetError: labels are missing, only one class is there, or files cannot be read.
         LeakError: a patient is on two sides.
     """
-    labelled_set = read_dataset(name, root)
-    _check_labels(labelled_set)
+    labelled_set = _with_labels(read_dataset(name, root))
     splits = official_splits(labelled_set, seed=config.split_seed, val_ratio=config.val_ratio)
     splits = _chosen(splits, config.folds)
     if config.label_ratio < 1:
@@ -152,7 +151,7 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
             for split in splits
         )
     images, problems = read_images(
-        [item.path for item in labelled_set.items], size_px=config.size_px, fit=config.fit, workers=workers
+        labelled_set.items, size_px=config.size_px, fit=config.fit, workers=workers
     )
     notes = labelled_set.notes
     if problems:
@@ -179,12 +178,12 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
 
 
 def read_images(
-    paths: Sequence[Path], *, size_px: int, fit: Fit = "pad", workers: int | None = None
+    items: Sequence[Item], *, size_px: int, fit: Fit = "pad", workers: int | None = None
 ) -> tuple[UInt8[np.ndarray, "n s s"], dict[int, str]]:
-    """Read and prepare the first frame of each file, in several threads with a progress bar.
+    """Read and prepare one frame of each item, the first of a clip, in several threads with a progress bar.
 
     Args:
-        paths: the files.
+        items: images, clips or volumes.
         size_px: side of the prepared images.
         fit: how they are made square.
         workers: threads; decoding and resizing run outside of Python's lock.
@@ -192,18 +191,20 @@ def read_images(
     Returns:
         Prepared grey images, black where reading failed, and what was wrong by index.
     """
-    images = np.zeros((len(paths), size_px, size_px), dtype=np.uint8)
+    images = np.zeros((len(items), size_px, size_px), dtype=np.uint8)
     problems: dict[int, str] = {}
 
     def read(index: int) -> None:
         try:
-            images[index] = prepare(read_frame(paths[index]), size_px=size_px, fit=fit)
+            item = items[index]
+            frame = read_frame(item.path, item.frame or 0, key=item.array)
+            images[index] = prepare(frame, size_px=size_px, fit=fit)
         except ImageError as error:
             problems[index] = error.message
 
     threads = workers or min(8, len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(threads) as pool, progress_bar("read images", total=len(paths)) as bar:
-        for _ in pool.map(read, range(len(paths))):
+    with ThreadPoolExecutor(threads) as pool, progress_bar("read images", total=len(items)) as bar:
+        for _ in pool.map(read, range(len(items))):
             bar.advance()
     return images, problems
 
@@ -214,14 +215,18 @@ def write_splits(out: Path, task: Task) -> None:
         write_json(out / SPLITS_FOLDER / f"{split.name}.json", split.to_json(task.items))
 
 
-def _check_labels(labelled_set: LabelledSet) -> None:
-    unlabelled = [item.name for item in labelled_set.items if item.label is None]
-    if unlabelled:
+def _with_labels(labelled_set: LabelledSet) -> LabelledSet:
+    """The images that have a class; a note says how many were left out."""
+    items = tuple(item for item in labelled_set.items if item.label is not None)
+    if not items:
         raise DatasetError(
-            f"{labelled_set.root}: {len(unlabelled):,} of {len(labelled_set):,} images have no class "
-            f"(first: {unlabelled[0]})",
-            hint="label them or take them out",
+            f"{labelled_set.root}: none of {len(labelled_set):,} images has a class to tell apart",
+            hint="the set may have label maps only; usfmae datasets show says what it holds",
         )
+    num_bare = len(labelled_set) - len(items)
+    if num_bare:
+        note = f"{num_bare:,} of {len(labelled_set):,} images have no class and are not used"
+        labelled_set = replace(labelled_set, items=items, notes=(*labelled_set.notes, note))
     there = [name for name, count in labelled_set.class_counts().items() if count]
     if len(there) < 2:
         raise DatasetError(
@@ -229,6 +234,7 @@ def _check_labels(labelled_set: LabelledSet) -> None:
             f"({there[0] if there else 'none'}); there is nothing to tell apart",
             hint="add images of a second class",
         )
+    return labelled_set
 
 
 def _check_classes(labelled_set: LabelledSet, split: Split) -> None:

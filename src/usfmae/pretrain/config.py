@@ -1,5 +1,7 @@
 """Every knob of a pretraining run."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from usfmae.base.config import Config
@@ -55,6 +57,9 @@ class PretrainConfig(Config):
 
     workers: int = Field(default=0, ge=0)
     """Processes that prepare batches ahead; the batches are the same whatever the number."""
+
+    demand: tuple[Literal["commercial", "share", "derivatives"], ...] = ()
+    """What the licences of the whole pool must allow; a run on another pool is refused."""
 
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None for all that this process may use."""

@@ -1,5 +1,6 @@
 """A pretraining run: a corpus in, an encoder out, everything needed to repeat it beside it."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from usfmae.base.config import make_config
-from usfmae.base.errors import FolderError
+from usfmae.base.errors import FolderError, SettingError
 from usfmae.base.files import claim_folder, read_json, remove_partials, write_json
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger
@@ -68,6 +69,7 @@ def pretrain(
 
     Raises:
         FolderError: `out` exists, or holds a run with other settings.
+        SettingError: the licences of the pool do not allow what `config.demand` names.
         CorpusError, WeightsError, TrainingError, Interrupted: see there.
     """
     started = time.perf_counter()
@@ -76,6 +78,7 @@ def pretrain(
     corpus = open_corpus(corpus_folder)
     if corpus.size_px < config.input_spec.image_px:
         log.warning("the corpus has %d px images, enlarged to the network's input", corpus.size_px)
+    _refuse_terms(corpus, config)
     spec = config.input_spec.model_copy(update={"fit": corpus.fit})
     config = config.model_copy(
         update={
@@ -100,6 +103,7 @@ def pretrain(
         "recipe": recipe,
         "device": str(where),
         "corpus": {"folder": str(corpus_folder), "sha256": corpus.sha256, "num_images": len(corpus)},
+        "terms": corpus.terms,
         "weights": None if report is None else {"file": str(weights), "loaded": report},
         "watched": list(watched),
         "num_parameters": {
@@ -158,7 +162,11 @@ def pretrain(
             out / WEIGHTS_FILE,
             module.encoder,
             input_spec=spec,
-            notes={"recipe": recipe, "corpus_sha256": corpus.sha256},
+            notes={
+                "recipe": recipe,
+                "corpus_sha256": corpus.sha256,
+                "terms": json.dumps(corpus.terms),
+            },
         )
         record["status"] = "finished"
     except Interrupted:
@@ -182,6 +190,24 @@ def load_run_config(run: Path) -> PretrainConfig:
     """The settings of an earlier run, from its run.json, ready to be run again."""
     record = read_json(run / RUN_FILE)
     return make_config(PretrainConfig, record["made_by"]["settings"])
+
+
+def _refuse_terms(corpus: Corpus, config: PretrainConfig) -> None:
+    """Raise if the run demands what a licence of the pool forbids or leaves open."""
+    lacking = [term for term in config.demand if not corpus.terms.get(term)]
+    if not lacking:
+        return
+    sources = [
+        f"{source['name']} ({source['licence'] or 'not stated'})"
+        for source in corpus.record["sources"]
+        if not source.get("terms", {}).get(lacking[0])
+    ]
+    raise SettingError(
+        f"{corpus.folder}: the run demands {lacking[0]}, which {len(sources)} of its sources do not allow "
+        f"(first: {', '.join(sources[:3])})",
+        hint="build a pool without them; usfmae datasets list --licence "
+        f"{lacking[0]} names sets that allow it",
+    )
 
 
 def _batches(corpus: Corpus, config: PretrainConfig, total: int, *, pin: bool) -> Callable[[int], Any]:
