@@ -53,3 +53,24 @@ def test_busi_is_complete_and_its_copies_are_grouped():
     assert any("8 near-duplicate groups carry conflicting labels" in note for note in labelled_set.notes)
     (split,) = official_splits(labelled_set)
     assert [len(split.train), len(split.val), len(split.test)] == pytest.approx([546, 78, 156], abs=5)
+
+
+def test_stu_hospital_is_complete():
+    labelled_set = real("stu-hospital")
+    assert len(labelled_set) == 42
+    assert all(len(item.masks) == 1 for item in labelled_set.items)
+
+
+def test_pocus_clips_of_one_patient_are_not_parted():
+    # 32 files of 18 patients: the names alone would put the three clips of "pat2" on different sides.
+    labelled_set = real("pocus")
+    assert len(labelled_set) == 32
+    assert (labelled_set.num_groups, labelled_set.group_kind) == (18, "patient")
+    assert labelled_set.class_counts() == {
+        "COVID-19": 10,
+        "bacterial pneumonia": 2,
+        "viral pneumonia": 3,
+        "healthy": 16,
+    }
+    (split,) = official_splits(labelled_set)
+    assert len(split.train) + len(split.val) + len(split.test) == 32

@@ -49,15 +49,19 @@ class _Writer:
 
     def write(self, pictures: Sequence[Picture]) -> None:
         numbers = [0] * len(self.parts)
+        written: set[str] = set()
         for picture in pictures:
             turns = self._turns(picture)
             turn = turns[picture.patient % len(turns)]
-            numbers[turn] += 1
-            fields = self._fields(self.parts[turn], picture, numbers[turn])
-            self._write_picture(self.parts[turn], picture, fields)
+            fields = self._fields(self.parts[turn], picture, numbers[turn] + 1)
             path = Template(self.parts[turn].files, self.layout.fields).write(fields)
+            if path in written:
+                continue  # a set with one image per patient
+            written.add(path)
+            numbers[turn] += 1
+            self._write_picture(self.parts[turn], picture, fields)
             for table, rows in zip(self.layout.tables, self.rows, strict=True):
-                if table.concerns(path, fields):
+                if table.concerns(path, fields) and not table.optional:
                     rows[table.equals.format(**fields)] = self._row(table, picture, fields)
             if self.layout.lists is not None:
                 name = self.layout.lists.name(fields)

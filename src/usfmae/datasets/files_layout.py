@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from usfmae.base.config import Config, nearest
 from usfmae.base.errors import DatasetError
@@ -21,6 +21,7 @@ from usfmae.datasets.reading import Layout, Reading, finish, labels_of, refuse_n
 from usfmae.datasets.record import SPLIT_SIDES, GroupKind, Item, Media
 from usfmae.datasets.tables import listed, nearest_file
 from usfmae.datasets.template import NameField, Template
+from usfmae.images.read import is_image_path
 
 JUNK = ("__MACOSX", "Thumbs.db")
 
@@ -65,35 +66,67 @@ class FilesLayout(Layout):
     parts: tuple[Part, ...] = Field(min_length=1)
     tables: tuple[TableJoin, ...] = ()
     lists: NameLists | None = None
-    groups_are: Literal["patient", "clip"] = "patient"
+    groups_are: Literal["patient", "clip", "near-duplicate cluster"] = "patient"
+    """What the parts' `group` names. Of a near-duplicate cluster it is what certainly belongs together, and
+    what shows the same joins it. A `group` that a table gives is always the patient."""
+
+    @model_validator(mode="after")
+    def _groups_all_or_none(self) -> "FilesLayout":
+        grouped = [part.files for part in self.parts if part.group]
+        if grouped and len(grouped) < len(self.parts) and self.groups_are != "near-duplicate cluster":
+            bare = next(part.files for part in self.parts if not part.group)
+            raise ValueError(f"'{grouped[0]}' has a group and '{bare}' has none: its images could be parted")
+        return self
 
     def read(self, root: Path, classes: tuple[str, ...] | None) -> Reading:
         base, names = self._find_base(root)
         items: list[Item] = []
         notes: list[str] = []
         said: list[str | None] = []
+        without_patient: list[str] = []
+        used: set[str] = set()
         joins = self._read_joins(base, classes)
         named: list[set[str]] = [set() for _ in joins]
+        num_by_table = 0
         for part in self.parts:
             for name, fields, masks in self._collect(part, base, names, notes):
                 facts = self._from_name(part, fields)
+                wants_patient, keyed = False, {**fields, "path": name}
                 for (join, table), seen in zip(joins, named, strict=True):
-                    key = join.name(fields) if join.concerns(name, fields) else None
+                    key = join.name(keyed) if join.concerns(name, keyed) else None
                     if key in table:
                         assert key is not None
                         seen.add(key)
                         facts.update(table[key])
+                        num_by_table += "group" in table[key]
+                    elif key is not None and isinstance(join, TableJoin):
+                        wants_patient |= join.group is not None and not join.optional
+                used |= {name, *(label_map.path.relative_to(base).as_posix() for label_map in masks)}
+                if wants_patient and "group" not in facts:
+                    without_patient.append(name)
+                    continue
                 said.append(facts.get("label"))
                 items.append(_item(base, name, part, facts, masks))
+        notes += _patient_notes(base, without_patient, num_used=len(items))
+        notes += self._unread_notes(names, used)
         for (join, table), seen in zip(joins, named, strict=True):
             unmatched = [name for name in table if name not in seen]
             if unmatched:
                 notes.append(missing_note(join, unmatched, total=len(table)))
         items, class_names = _labelled(root, items, said, classes, notes)
-        kind = self._group_kind(items)
+        by_table = bool(items) and num_by_table == len(items)
+        kind = "patient" if by_table else self._group_kind(items)
         if kind == "patient":
             refuse_no_patient(base, "the patient", items)
-        return finish(root, items, class_names, notes, group_kind=kind, wants_masks=self._wants_masks)
+        return finish(
+            root,
+            items,
+            class_names,
+            notes,
+            group_kind=kind,
+            wants_masks=self._wants_masks,
+            wants_classes=False,  # one archive of several, for pretraining
+        )
 
     @property
     def _wants_masks(self) -> bool:
@@ -101,7 +134,7 @@ class FilesLayout(Layout):
 
     def _group_kind(self, items: Sequence[Item]) -> GroupKind:
         if any(part.group for part in self.parts) or any(table.group for table in self.tables):
-            return self.groups_are
+            return "file" if self.groups_are == "near-duplicate cluster" else self.groups_are
         return "clip" if all(item.media != "image" for item in items) else "file"
 
     def _find_base(self, root: Path) -> tuple[Path, list[str]]:
@@ -174,6 +207,16 @@ class FilesLayout(Layout):
             notes.append(f"label maps without an image: {listed(sorted(orphans))}")
         return collected
 
+    def _unread_notes(self, names: list[str], used: set[str]) -> list[str]:
+        """A note on images, clips and volumes that no part takes: copies, another archive, or a slip."""
+        kinds = [Template(masks.file, self.fields) for part in self.parts for masks in part.masks]
+        unread = [
+            name
+            for name in names
+            if name not in used and is_image_path(Path(name)) and not any(kind.read(name) for kind in kinds)
+        ]
+        return [f"images that the card does not take: {listed(unread)}"] if unread else []
+
     def _from_name(self, part: Part, fields: dict[str, str]) -> Facts:
         meanings = {
             name: self.fields[name].meaning(text) if name in self.fields else text
@@ -210,13 +253,25 @@ def _names_below(root: Path) -> list[str]:
     return sorted(names)
 
 
+def _patient_notes(base: Path, names: list[str], *, num_used: int) -> list[str]:
+    """A note on files whose patient no row of a table names: a split could part them from their like."""
+    if names and not num_used:
+        raise DatasetError(
+            f"{base}: the table names the patient of none of its {len(names):,} files (first: {names[0]})",
+            hint="file names and the table must come from the same archive",
+        )
+    if not names:
+        return []
+    return [f"without a row in the table, so without a patient, and not used: {listed(names)}"]
+
+
 def _item(base: Path, name: str, part: Part, facts: Facts, masks: tuple[LabelMap, ...]) -> Item:
     side = facts.get("split")
     spacing = _spacing(facts.get("spacing"))
     return Item(
         path=base / name,
         label=None,
-        group=facts.get("group", "" if "group" in facts else name),
+        group=facts.get("group", name),
         masks=masks,
         split=side if side in SPLIT_SIDES else None,
         fold=int(facts["fold"]) if "fold" in facts else None,

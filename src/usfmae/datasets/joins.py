@@ -21,13 +21,14 @@ class TableJoin(Config):
     key: str
     """Column that names the image, clip or patient."""
     equals: str
-    """How `key` is made from the fields of a file name, with {field}s."""
+    """How `key` is made from the fields of a file name, with {field}s; {path} is the whole name."""
     drop_suffix: bool = False
     """Names are compared without what follows their last dot."""
     label: str | None = None
     labels: dict[str, str] | None = None
     """What the texts of the label column mean; None for themselves."""
     group: str | None = None
+    """Column of the patient."""
     split: str | None = None
     sides: dict[str, Literal["train", "val", "test"]] = Field(default_factory=dict)
     """What the texts of the split column mean; others are on no side."""
@@ -80,7 +81,8 @@ class TableJoin(Config):
 
     def _name(self, text: str) -> str:
         stem, dot, _ = text.rpartition(".")
-        return stem if self.drop_suffix and dot else text
+        name = stem if self.drop_suffix and dot else text
+        return str(int(name)) if name.isdecimal() else name  # a spreadsheet makes 12 of 000012
 
     def _label(self, table: Path, text: str) -> str:
         if self.labels is None:

@@ -133,16 +133,17 @@ def finish(
     *,
     group_kind: GroupKind = "file",
     wants_masks: bool,
+    wants_classes: bool = True,
 ) -> Reading:
     """Order the items, count what lacks a label map, and refuse a set that cannot be learnt from.
 
     Raises:
-        DatasetError: no image, or all of one class.
+        DatasetError: no image, or all of one class although the set is for telling classes apart.
     """
     if not items:
         raise DatasetError(f"{root}: holds no image", hint="PNG, JPEG, BMP, TIFF and DICOM files are read")
     present = {item.label for item in items if item.label is not None}
-    if len(present) == 1:
+    if len(present) == 1 and wants_classes:
         only = classes[next(iter(present))]
         raise DatasetError(
             f"{root}: all {len(items):,} images are of one class ('{only}'); telling classes apart needs two",

@@ -1,6 +1,7 @@
 """Datasets by name: their cards, and their images as they lie on this disk."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,15 +70,14 @@ def read_dataset(name: str, root: Path, *, find_clusters: bool = True) -> Labell
 def group_near_duplicates(labelled_set: LabelledSet) -> LabelledSet:
     """The same set with every image's group set to its near-duplicate cluster.
 
-    A cluster is called after the first of its names, so groups do not depend on the order of files.
+    Images that had a group in common before (the same exam, say) stay together, with all that shows the
+    same as one of them. A group is called after the first of its names, so it does not depend on the order
+    of files.
     """
-    clusters = near_duplicate_clusters(file_hashes([item.path for item in labelled_set.items]))
-    members: dict[int, list[int]] = defaultdict(list)
-    for index, cluster in enumerate(clusters.tolist()):
-        members[cluster].append(index)
+    clusters = near_duplicate_clusters(file_hashes([item.path for item in labelled_set.items])).tolist()
+    shared = [indices for indices in _by_value(clusters) if len(indices) > 1]
     items = list(labelled_set.items)
-    shared = [indices for indices in members.values() if len(indices) > 1]
-    for indices in members.values():
+    for indices in _by_value(_joined(clusters, labelled_set.groups)):
         name = min(items[index].name for index in indices)
         for index in indices:
             items[index] = replace(items[index], group=name)
@@ -92,6 +92,31 @@ def group_near_duplicates(labelled_set: LabelledSet) -> LabelledSet:
             first = " and ".join(sorted(items[index].name for index in torn[0])[:2])
             notes.append(f"{len(torn):,} near-duplicate groups carry conflicting labels (first: {first})")
     return replace(labelled_set, items=tuple(items), notes=tuple(notes), group_kind="near-duplicate cluster")
+
+
+def _by_value(values: Sequence[int]) -> list[list[int]]:
+    """The indices of each value."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, value in enumerate(values):
+        members[value].append(index)
+    return list(members.values())
+
+
+def _joined(clusters: Sequence[int], groups: Sequence[str]) -> list[int]:
+    """A number per image, equal where a chain of clusters and groups leads from one to the other."""
+    parent = list(range(len(groups)))
+
+    def top(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[int | str, int] = {}
+    for index, (cluster, group) in enumerate(zip(clusters, groups, strict=True)):
+        for key in (cluster, group):
+            parent[top(index)] = top(first.setdefault(key, index))
+    return [top(index) for index in range(len(groups))]
 
 
 def _count_note(card: Card, reading: Reading) -> tuple[str, ...]:
