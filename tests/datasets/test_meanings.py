@@ -9,7 +9,7 @@ from PIL import Image
 
 from usfmae.base.errors import DatasetError, ImageError
 from usfmae.datasets.fake_media import write_media
-from usfmae.datasets.pixel_meanings import ArrayThreshold, Colours, Outline, Threshold, Values
+from usfmae.datasets.pixel_meanings import ArrayThreshold, Channels, Colours, Outline, Threshold, Values
 from usfmae.datasets.shape_meanings import Boxes, CocoPolygons, Corners, LabelMe
 
 SIZE = (40, 48)
@@ -133,3 +133,32 @@ def test_a_damaged_list_is_said(meaning, text, error, said, tmp_path):
 def test_a_missing_label_map_is_named(tmp_path):
     with pytest.raises(ImageError, match=r"a\.png: no such file"):
         Threshold().read(tmp_path / "a.png", SIZE)
+
+
+def test_labelme_from_a_chinese_windows_is_read(tmp_path):
+    text = '{"shapes": [{"label": "shenjing", "points": [[1, 1], [3, 1], [3, 3]]}], "imagePath": "神经.jpg"}'
+    for encoding in ("utf-8", "gbk"):
+        (tmp_path / "a.json").write_bytes(text.encode(encoding))
+        labels = LabelMe(kind="labelme", names={"shenjing": "nerve"}).read(tmp_path / "a.json", (5, 5))
+        assert labels.sum() == 6  # a triangle of 3 + 2 + 1 pixels
+
+
+def test_channels_by_hand(tmp_path):
+    # RegPro: six binary volumes in one file; here two, and the landmark lies inside the prostate.
+    voxels = np.zeros((2, 3, 4, 5), np.uint8)
+    voxels[0, :, 1:3, 1:4] = 255
+    voxels[1, 1, 2, 2] = 255
+    write_media(tmp_path / "a.nii.gz", voxels)
+    labels = Channels(kind="channels", names=("prostate", "landmark")).read(tmp_path / "a.nii.gz", (4, 5))
+    assert labels.shape == (3, 4, 5)
+    assert [(labels == number).sum() for number in (1, 2)] == [17, 1]
+    with pytest.raises(DatasetError, match=r"has no 6 channels \(its axes: 2 x 3 x 4 x 5\)"):
+        Channels(kind="channels", names=tuple("abcdef")).read(tmp_path / "a.nii.gz", (4, 5))
+
+
+def test_grey_between_two_values_counts_as_the_nearer(tmp_path):
+    # S1's label maps are JPEG: with 64, all of 0..255 is near 0, 127 or 255.
+    write_media(tmp_path / "a.png", np.arange(256, dtype=np.uint8)[None])
+    meaning = Values(kind="values", names={127: "benign", 255: "malignant"}, tolerance=64)
+    labels = meaning.read(tmp_path / "a.png", (1, 256))[0]
+    assert [int(np.flatnonzero(labels == number)[0]) for number in (0, 1, 2)] == [0, 63, 191]

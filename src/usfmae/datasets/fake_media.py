@@ -40,7 +40,8 @@ def write_media(path: Path, content: np.ndarray | str) -> None:
 def _write_volume(path: Path, voxels: np.ndarray) -> None:
     import SimpleITK
 
-    write_by(path, lambda file: SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels), str(file)))
+    image = SimpleITK.GetImageFromArray(voxels, isVector=False)
+    write_by(path, lambda file: SimpleITK.WriteImage(image, str(file)))
 
 
 def _write_clip(path: Path, frames: np.ndarray) -> None:

@@ -7,11 +7,20 @@ from typing import Annotated
 from pydantic import Field
 
 from usfmae.datasets.meaning import Labels, Size
-from usfmae.datasets.pixel_meanings import ArrayThreshold, Colours, Outline, Threshold, Values
+from usfmae.datasets.pixel_meanings import ArrayThreshold, Channels, Colours, Outline, Threshold, Values
 from usfmae.datasets.shape_meanings import Boxes, CocoPolygons, Corners, LabelMe
 
 AnyMeaning = Annotated[
-    Values | Threshold | Colours | Outline | Corners | LabelMe | Boxes | ArrayThreshold | CocoPolygons,
+    Values
+    | Threshold
+    | Colours
+    | Channels
+    | Outline
+    | Corners
+    | LabelMe
+    | Boxes
+    | ArrayThreshold
+    | CocoPolygons,
     Field(discriminator="kind"),
 ]
 

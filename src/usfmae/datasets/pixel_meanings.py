@@ -42,8 +42,9 @@ class Values(PixelMeaning):
 
     kind: Literal["values"]
     names: dict[int, str]
-    tolerance: int = Field(default=0, ge=0, le=60)
-    """Largest difference from a value that still means it; above 0 for JPEG."""
+    tolerance: int = Field(default=0, ge=0, le=64)
+    """Largest difference from a value that still means it; above 0 for JPEG. With 64, every grey value is
+    near one of 0, 127 and 255."""
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -127,6 +128,33 @@ class Colours(PixelMeaning):
         for number, colour in enumerate(self.names.values(), start=1):
             pixels[labels == number] = colour
         return pixels
+
+
+class Channels(PixelMeaning):
+    """A volume with more axes than its image: one channel per structure, non-zero inside.
+
+    Where structures overlap, the later one counts: a landmark inside an organ stays visible."""
+
+    kind: Literal["channels"]
+    names: tuple[str, ...]
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        return self.names
+
+    def labels(self, path: Path, values: Integer[np.ndarray, "..."]) -> Labels:
+        if values.ndim < 3 or values.shape[0] != len(self.names):
+            raise DatasetError(
+                f"{path}: has no {len(self.names)} channels (its axes: {' x '.join(map(str, values.shape))})"
+            )
+        labels = np.zeros(values.shape[1:], np.uint8)
+        for number, channel in enumerate(values, start=1):
+            labels[channel != 0] = number
+        return labels
+
+    def stored(self, labels: Labels) -> np.ndarray:
+        numbers = range(1, len(self.names) + 1)
+        return np.stack([np.where(labels == number, 255, 0).astype(np.uint8) for number in numbers])
 
 
 class Outline(PixelMeaning):

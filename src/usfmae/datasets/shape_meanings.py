@@ -34,7 +34,9 @@ class Corners(Meaning):
 
 
 class LabelMe(Meaning):
-    """LabelMe's JSON: `shapes`, each with a `label` and `points` [across, down] in pixels."""
+    """LabelMe's JSON: `shapes`, each with a `label` and `points` [across, down] in pixels.
+
+    In UTF-8, or in the Chinese encoding that LabelMe writes on a Chinese Windows."""
 
     kind: Literal["labelme"]
     names: dict[str, str]
@@ -45,7 +47,7 @@ class LabelMe(Meaning):
         return tuple(dict.fromkeys(self.names.values()))
 
     def read(self, path: Path, size: Size, frame: int | None = None) -> Labels:
-        content = _json(path)
+        content = _json(path, or_else="gb18030")
         shapes = []
         for shape in content.get("shapes", []) if isinstance(content, dict) else []:
             if shape.get("label") not in self.names:
@@ -143,9 +145,9 @@ def coco_annotations(path: Path) -> dict[int | None, list[dict[str, Any]]]:
     return found
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, *, or_else: str = "utf-8-sig") -> Any:
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path, or_else=or_else))
     except ValueError as error:
         raise ImageError(f"{path}: is no JSON ({error})") from error
 

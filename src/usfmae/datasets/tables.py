@@ -100,14 +100,22 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, or_else: str = "utf-8-sig") -> str:
     """A text file in UTF-8, with or without byte-order mark.
 
+    Args:
+        path: the file.
+        or_else: the encoding of files that are not UTF-8.
+
     Raises:
-        DatasetError: it is missing (a like-named neighbour is offered), empty, or not UTF-8.
+        DatasetError: it is missing (a like-named neighbour is offered), empty, or in neither encoding.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode(or_else)
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such file", hint=nearest_file(path)) from error
     except UnicodeDecodeError as error:
