@@ -12,10 +12,13 @@ from usfmae.corpus.shards import open_corpus
 from usfmae.corpus.sources import Source
 from usfmae.datasets.card import all_cards
 from usfmae.datasets.fake import fake_dataset
-from usfmae.datasets.fake_pictures import HEIGHT_PX, WIDTH_PX
+from usfmae.datasets.fake_files import NUM_FRAMES
+from usfmae.datasets.fake_pictures import HEIGHT_PX, WIDTH_PX, Picture, draw_pictures
 from usfmae.datasets.files_layout import FilesLayout
+from usfmae.datasets.record import Item
 from usfmae.datasets.registry import read_dataset
 from usfmae.datasets.splits import check_no_leak, official_splits
+from usfmae.images.read import read_frame
 
 NUM_PATIENTS = 24
 CARDS = {name: card for name, card in all_cards().items() if name != "folder"}
@@ -30,6 +33,25 @@ def fake(request, tmp_path_factory):
     )
     yield CARDS[request.param], root, read_dataset(request.param, root)
     shutil.rmtree(root)
+
+
+def shown(item: Item, pictures: list[Picture]) -> tuple[Picture, int]:
+    """The drawn picture that a file shows, told by its pixels alone, and how far it is shifted to the right.
+
+    No card or reader is asked: a label or patient that a reader swaps is not what was drawn.
+    """
+    pixels = np.asarray(read_frame(item.path, item.frame or 0, key=item.array).pixels, dtype=np.float32)
+    pixels = pixels[..., 0] if pixels.ndim == 3 else pixels
+    pixels = pixels * 255 if pixels.max() <= 1 else pixels
+    shifts = (0, 3) if item.array else (0,)
+    found = [
+        (float(np.abs(pixels - np.roll(picture.pixels, shift, 1)).mean()), number, shift)
+        for number, picture in enumerate(pictures)
+        for shift in shifts
+    ]
+    off, number, shift = min(found)
+    assert off < 8, f"{item.name} shows none of the pictures"  # JPEG and MPEG change a grey level or two
+    return pictures[number], shift
 
 
 def test_all_46_have_a_card_and_a_reader():
@@ -47,6 +69,63 @@ def test_groups_are_what_the_card_promises(fake):
         assert found.num_groups == (len(found) if one_image_each else NUM_PATIENTS)
     assert all(item.group and item.path.is_file() for item in found.items)
     assert len({(item.path, item.frame) for item in found.items}) == len(found)
+
+
+@pytest.fixture(scope="module")
+def drawn(fake):
+    card, _, found = fake
+    num_classes = len(card.classes) if card.classes else 2
+    pictures = list(draw_pictures(NUM_PATIENTS, num_classes, seed=0, near_duplicates=0, leaking_patients=0))
+    return [(item, *shown(item, pictures)) for item in found.items]
+
+
+def test_an_image_keeps_the_class_it_was_drawn_with(fake, drawn):
+    card, _, found = fake
+    if card.classes is None:
+        assert len({found.classes[item.label] for item, *_ in drawn if item.label is not None}) != 1
+        return
+    assert [item.label for item, *_ in drawn] == [picture.label for _, picture, _ in drawn]
+
+
+def test_no_group_holds_two_patients_and_no_patient_has_two_groups(fake, drawn):
+    card, _, found = fake
+    patients = {(item.group, picture.patient) for item, picture, _ in drawn}
+    assert len(patients) == found.num_groups, "a group of two patients"
+    own_group_each = card.id in ("gist514-db", "pocus", "brachial-plexus")
+    if found.group_kind != "near-duplicate cluster" and not own_group_each:
+        assert len({picture.patient for _, picture, _ in drawn}) == found.num_groups, "a parted patient"
+
+
+def test_a_label_map_lies_where_the_lesion_was_drawn(fake, drawn):
+    card, _, _ = fake
+    for item, picture, shift in drawn:
+        marked: dict[int, np.ndarray] = {}
+        for label_map in item.masks:
+            labels = label_map.read(SIZE)
+            assert len(labels) == NUM_FRAMES or labels.ndim == 2
+            frames = list(enumerate(labels)) if labels.ndim == 3 else [(label_map.frame or 0, labels)]
+            for frame, one in frames:
+                here = (one > 0) & ~lesion_of(picture, shift, item, frame, label_map.meaning.kind)
+                assert here.mean() < 0.002, f"{item.name}: {label_map.path.name} marks what is no lesion"
+                marked[frame] = marked.get(frame, False) | (one > 0)
+        for frame, area in marked.items():
+            unmarked = card.id == "busi" and card.class_names[item.label] == "normal"
+            unmarked |= item.media != "image" and not label_map.frame and frame in (0, NUM_FRAMES - 1)
+            lesion = lesion_of(picture, shift, item, frame, item.masks[0].meaning.kind)
+            if unmarked:
+                assert not area.any()
+            else:
+                assert (area & lesion).sum() / (area | lesion).sum() > 0.9, item.name
+
+
+def lesion_of(picture: Picture, shift: int, item: Item, frame: int, kind: str) -> np.ndarray:
+    """Where the lesion was drawn in a frame; frames of a fake clip wander to the right by one pixel each."""
+    moved = shift if item.array or item.media == "image" else frame
+    lesion = np.roll(picture.lesion, moved, axis=1) > 0
+    if kind == "voc":
+        down, across = np.nonzero(lesion)
+        lesion[down.min() : down.max() + 1, across.min() : across.max() + 1] = True
+    return lesion
 
 
 def test_every_class_of_the_card_is_there(fake):

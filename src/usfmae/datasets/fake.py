@@ -116,7 +116,7 @@ def _write(root: Path, card: Card, pictures: list[Picture], variant: str) -> Non
             base, layout, pictures, num_classes=len(classes), train_only=variant == "train-only"
         )
     elif isinstance(layout, ClassFolders):
-        write_class_folders(base, classes, pictures)
+        write_class_folders(base, classes, pictures, with_masks=layout.mask_suffix is not None)
     elif variant == "class-folders":
         write_class_folders(root, classes, pictures)
     else:

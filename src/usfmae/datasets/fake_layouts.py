@@ -78,7 +78,9 @@ def write_lists_layout(
                 write_text(base / file, "".join(line[column] for line in lines[side]))
 
 
-def write_class_folders(base: Path, classes: Sequence[str], drawings: Sequence[Picture]) -> None:
+def write_class_folders(
+    base: Path, classes: Sequence[str], drawings: Sequence[Picture], *, with_masks: bool = True
+) -> None:
     """The layout of BUSI: `benign (1).png`, `benign (1)_mask.png`; every fifth has two maps, one in RGBA."""
     count = dict.fromkeys(classes, 0)
     for drawing in drawings:
@@ -86,6 +88,8 @@ def write_class_folders(base: Path, classes: Sequence[str], drawings: Sequence[P
         count[name] += 1
         stem = base / name / f"{name} ({count[name]})"
         write_media(stem.with_name(f"{stem.name}.png"), drawing.pixels)
+        if not with_masks:
+            continue
         lesion = np.zeros_like(drawing.lesion) if name == "normal" else drawing.lesion
         if count[name] % 5:
             write_media(stem.with_name(f"{stem.name}_mask.png"), lesion)

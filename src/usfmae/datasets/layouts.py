@@ -197,8 +197,9 @@ class ClassFolders(Layout):
     """One folder per class; label maps lie beside their image under a longer name."""
 
     kind: Literal["class-folders"]
-    mask_suffix: str
-    """Regular expression; a file whose stem is another image's stem plus this is its label map."""
+    mask_suffix: str | None = None
+    """Regular expression; a file whose stem is another image's stem plus this is its label map. None for a
+    set without label maps."""
     meaning: AnyMeaning = INSIDE_IS_NOT_ZERO
 
     def read(self, root: Path, classes: tuple[str, ...] | None) -> Reading:
@@ -207,7 +208,10 @@ class ClassFolders(Layout):
         items: list[Item] = []
         orphans: list[str] = []
         for label, folder in enumerate(folders):
-            images, masks_of, lonely = split_masks(image_files(folder), self.mask_suffix)
+            found = image_files(folder)
+            images, masks_of, lonely = (
+                split_masks(found, self.mask_suffix) if self.mask_suffix is not None else (found, {}, [])
+            )
             orphans += [path.relative_to(base).as_posix() for path in lonely]
             for path in images:
                 name = path.relative_to(base).as_posix()
