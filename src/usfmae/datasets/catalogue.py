@@ -98,6 +98,10 @@ def _at_a_glance(listed: Sequence[Card]) -> str:
     for answer, words in ((False, "Commercial use is forbidden"), (None, "No word on commercial use")):
         here = [card for card in listed if terms_of(card).commercial is answer]
         lines.append(f"- **{words}** ({len(here)}): {_names(here)}.")
+    unchanged = [card for card in listed if terms_of(card).derivatives is False]
+    lines.append(f"- **What is made from it may not be passed on** ({len(unchanged)}): {_names(unchanged)}.")
+    alike = [card for card in listed if terms_of(card).share_alike]
+    lines.append(f"- **What is made from it must carry the same licence** ({len(alike)}): {_names(alike)}.")
     closed = [card for card in listed if card.access.level != "open"]
     lines.append(f"- **Behind a token, an account, a form or a page** ({len(closed)}): {_names(closed)}.")
     partly = [card for card in listed if card.verified != "yes"]
