@@ -3,6 +3,7 @@
 import gzip
 import io
 import random
+import shutil
 import stat
 import struct
 import subprocess
@@ -172,3 +173,87 @@ def test_a_full_disk_is_said_and_leaves_nothing(room, monkeypatch):
 
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
     refused(room, zip_bytes({"a": NOISE(5000)}), "'a' needs 0.0 GB, and 0.0 GB are free", error=FolderError)
+
+
+def test_a_thousand_small_bombs_are_one_large_one(room):
+    for inner in (zip_bytes({"a": bytes(9000)}), tar_bytes({"a": bytes(9000)}, "w:gz")):
+        many = zip_bytes({f"{k}.zip": inner for k in range(200)})
+        assert SMALL.max_ratio * len(many) < 200 * 9000
+        limits = SMALL.model_copy(update={"max_members": 1000, "max_bytes": 10**9})
+        refused(room, many, r"a\.zip: swells to over 50 times", limits=limits)
+
+
+@pytest.mark.parametrize("name", ["..zip", ".tar.zip", "...zip", "b.zip"])
+def test_odd_names_of_archives_inside_still_make_a_folder(name, room):
+    files = {name: zip_bytes({"x": b"1"}), "b/x": b"2", "b.zip.unpacked/x": b"3"}
+    (room / "a.zip").write_bytes(zip_bytes(files))
+    unpack(room / "a.zip", room / "out")
+    assert sorted(tree(room / "out").values()) == [b"1", b"2", b"3"]
+
+
+def test_an_archive_inside_is_named_with_the_one_around_it(room):
+    content = zip_bytes({"deep/b.zip": zip_bytes({"../evil": b"x"})})
+    refused(room, content, r"/a\.zip: 'deep/b\.zip' in it: member '\.\./evil' leads out")
+    refused(room, zip_bytes({"b.zip": b"<html>"}), r"/a\.zip: 'b\.zip' in it: is a web page")
+
+
+@pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g"])
+def test_a_tar_header_that_would_fill_the_memory_is_refused(kind, room):
+    header = tarfile.TarInfo("long")
+    header.type, header.size = kind, 64 << 20
+    content = gzip.compress(header.tobuf() + bytes(64 << 20) + tar_bytes({"a": b"x"}), 1)
+    refused(room, content, "a header of 67,108,864 bytes", name="a.tar.gz")
+
+
+def test_what_is_skipped_in_a_tar_counts_too(room):
+    junk = gzip.compress(tar_bytes({"__MACOSX/._a": bytes(200_000), "b": b"x"}))
+    refused(room, junk, "swells to over 50 times|unpacks to more than", name="a.tgz", limits=SMALL)
+    folders = {f"{k}": b"" for k in range(60)}
+    many = tar_bytes({**folders, "b": b"x"}, **dict.fromkeys(folders, tarfile.DIRTYPE))
+    refused(room, many, "more than 50 files and folders", limits=SMALL)
+
+
+def test_padding_behind_a_tar_has_an_end(room, monkeypatch):
+    monkeypatch.setattr("usfmae.datasets.archives.MAX_PADDING_BYTES", 3 << 20)
+    content = gzip.compress(tar_bytes({"a": b"x"}) + bytes(9 << 20), 1)
+    refused(room, content, "bytes after its end mark", name="a.tgz")
+
+
+@pytest.mark.parametrize("old", [b"good", b"n"])
+def test_a_zip_name_that_is_empty_or_holds_a_nul_is_refused(old, room):
+    content = bytearray(zip_bytes({"good": b"x"}))
+    at = content.find(b"PK\x01\x02")
+    if old == b"good":
+        content[content.find(b"good") : content.find(b"good") + 4] = b"g\0\0d"
+        content[at + 46 : at + 50] = b"g\0\0d"
+    else:
+        content = bytearray(zip_bytes({"n": b"x"}).replace(b"n", b""))
+        at = content.find(b"PK\x01\x02")
+        content[26:28] = content[at + 28 : at + 30] = b"\0\0"
+        end = content.rfind(b"PK\x05\x06")
+        content[end + 12 : end + 20] = struct.pack("<2L", end - at, at)
+    refused(room, bytes(content), "has a name that no file can have|damaged")
+
+
+def test_a_zip_that_lies_about_the_number_of_its_files_is_counted(room):
+    one = zip_bytes({"f": b""})
+    at, end = one.find(b"PK\x01\x02"), one.rfind(b"PK\x05\x06")
+    entries = one[at:end] * 70
+    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(entries), at, 0)
+    refused(room, one[:at] + entries + tail, "declares 51 members; at most 50", limits=SMALL)
+
+
+def test_names_that_this_program_deletes_are_refused(room):
+    for pack, name in ((zip_bytes, "a.zip"), (tar_bytes, "a.tar"), (seven_bytes, "a.7z")):
+        refused(room, pack({".partial-outside/x": b"1", "a": b"2"}), "deleted at any time", name=name)
+
+
+def test_free_space_is_asked_for_where_the_files_go(room, monkeypatch, tmp_path):
+    asked = []
+    usage = shutil.disk_usage
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: asked.append(folder) or usage(folder))
+    (tmp_path / "stick").mkdir()
+    (tmp_path / "stick/a.zip").write_bytes(zip_bytes({"a": b"x"}))
+    unpack(tmp_path / "stick/a.zip", room / "out")
+    assert asked
+    assert all(folder.is_relative_to(room) for folder in asked)

@@ -6,12 +6,13 @@ import lzma
 import os
 import stat
 import struct
+import time
 from pathlib import Path
 
 import pytest
 from archive_makers import FILES, NOISE, refused, seven_bytes, tar_bytes, tree, zip_bytes
 
-from usfmae.base.errors import ArchiveError, FolderError
+from usfmae.base.errors import FolderError, MissingExtraError
 from usfmae.datasets.unpack import Limits, unpack
 
 
@@ -152,6 +153,7 @@ def test_rar_is_unpacked_by_a_tool_and_looked_at_again(room, monkeypatch, tmp_pa
 @pytest.mark.parametrize(
     ("lists", "writes", "said"),
     [
+        ("a.png\\n", "yes | head -c 30000000 > a.png; exec sleep 20", "swells to over 300 times"),
         ("../evil\\n", "true", "leads out of the folder"),
         ("a.png\\n", "ln -s /etc/passwd a.png", "is no plain file"),
         ("a.png\\n", "printf x > b.png", "was not in the archive's own list"),
@@ -160,12 +162,14 @@ def test_rar_is_unpacked_by_a_tool_and_looked_at_again(room, monkeypatch, tmp_pa
 )
 def test_a_hostile_rar_is_refused(lists, writes, said, room, monkeypatch, tmp_path):
     rar_tool(tmp_path / "bin", monkeypatch, lists=lists, writes=writes)
-    refused(room, RAR, said, name="a.rar")
+    before = time.monotonic()
+    refused(room, RAR, said, name="a.rar", limits=Limits(ratio_from_bytes=10_000_000))
+    assert time.monotonic() - before < 10  # a tool that writes too much is stopped
 
 
 def test_rar_without_a_tool_says_what_to_install(room, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     (room / "a.rar").write_bytes(RAR)
-    with pytest.raises(ArchiveError, match="no tool that unpacks those is installed") as error:
+    with pytest.raises(MissingExtraError, match="no tool that unpacks those is installed") as error:
         unpack(room / "a.rar", room / "out")
     assert "apt install" in error.value.hint

@@ -10,13 +10,14 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from usfmae.base.errors import ArchiveError
+from usfmae.datasets.split_archive import Joined, parts_of
 
 Format = Literal["zip", "tar", "gz", "bz2", "xz", "7z", "rar"]
 
@@ -33,8 +34,14 @@ MAGIC: tuple[tuple[bytes, Format], ...] = (
 TAR_MAGIC_AT = 257
 DIRECTORY_BYTES = 65_557
 """The end of a zip's directory lies within this many bytes of the end of the file."""
+ENTRY_BYTES = 46
+"""An entry of that directory without its name."""
 BLOCK = 512
 """Bytes of a tar block."""
+MAX_HEADER_BYTES = 1 << 20
+"""Of a long name or extended header of a tar, which is read into memory whole."""
+MAX_PADDING_BYTES = 1 << 28
+"""After the end mark of a tar."""
 
 OPENERS: dict[str, Callable[..., Any]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 DAMAGE = (
@@ -118,11 +125,13 @@ def open_members(archive: Path, kind: Format, *, max_members: int) -> Iterator[I
             if kind == "zip":
                 yield _zip_members(stack, archive, max_members)
             elif kind == "tar":
-                yield _tar_members(stack.enter_context(archive.open("rb")))
+                yield _tar_members(stack.enter_context(archive.open("rb")), max_members)
             else:
-                yield _compressed_members(stack, archive, kind)
+                yield _compressed_members(stack, archive, kind, max_members)
         except ArchiveError:
             raise
+        except MemoryError as error:
+            raise ArchiveError(f"{archive}: needs more memory than there is") from error
         except DAMAGE as error:
             if isinstance(error, OSError) and error.errno is not None and not isinstance(error, EOFError):
                 raise
@@ -132,49 +141,14 @@ def open_members(archive: Path, kind: Format, *, max_members: int) -> Iterator[I
             ) from error
 
 
-def parts_of(archive: Path) -> list[Path]:
-    """All parts of a split archive in order; the file alone where it is not split.
-
-    `set.zip` with `set.z01`, `set.z02` beside it (the last part may have any suffix), and `set.zip.001`,
-    `set.zip.002`.
-
-    Raises:
-        ArchiveError: a part in the middle is missing.
-    """
-    numbered = re.fullmatch(r"(.+)\.(\d{3})", archive.name)
-    if numbered:
-        siblings = sorted(archive.parent.glob(f"{_literal(numbered[1])}.[0-9][0-9][0-9]"))
-        numbers = [int(path.suffix[1:]) for path in siblings]
-        wanted, last = list(range(1, max(numbers) + 1)), []
-        pattern = f"{numbered[1]}.{{:03d}}"
-    else:
-        siblings = sorted(archive.parent.glob(f"{_literal(archive.stem)}.[zZ][0-9][0-9]"))
-        if not siblings:
-            return [archive]
-        numbers = [int(path.suffix[2:]) for path in siblings]
-        wanted, last = list(range(1, max(numbers) + 1)), [archive]
-        pattern = f"{archive.stem}.z{{:02d}}"
-    missing = [pattern.format(number) for number in wanted if number not in numbers]
-    if missing:
-        raise ArchiveError(
-            f"{archive}: {len(missing)} of {len(wanted) + len(last)} parts are not beside it "
-            f"(first: {missing[0]})",
-            hint="put all parts into one folder",
-        )
-    return [*siblings, *last]
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
-
-
 def _zip_members(stack: ExitStack, archive: Path, max_members: int) -> Iterator[Member]:
     parts = parts_of(archive)
-    file: Any = stack.enter_context(_Joined(parts) if len(parts) > 1 else archive.open("rb"))
-    num_members, disk = _declared(file, archive)
+    file: Any = stack.enter_context(Joined(parts) if len(parts) > 1 else archive.open("rb"))
+    num_members, disk = _declared(file, archive, max_members)
     if num_members > max_members:
         raise ArchiveError(
-            f"{archive}: declares {num_members:,} members; at most {max_members:,} are unpacked"
+            f"{archive}: declares {num_members:,} members; at most {max_members:,} are unpacked",
+            hint="if it is meant to hold so many, unpack it yourself",
         )
     split = len(parts) > 1 and archive.suffix[1:].isdigit() is False
     if disk and not split:
@@ -185,7 +159,7 @@ def _zip_members(stack: ExitStack, archive: Path, max_members: int) -> Iterator[
         )
     content = stack.enter_context(zipfile.ZipFile(file))
     if split:
-        assert isinstance(file, _Joined)
+        assert isinstance(file, Joined)
         _mend_offsets(content, file)
     return _zip_files(content)
 
@@ -193,7 +167,7 @@ def _zip_members(stack: ExitStack, archive: Path, max_members: int) -> Iterator[
 def _zip_files(content: zipfile.ZipFile) -> Iterator[Member]:
     for info in content.infolist():
         mode = info.external_attr >> 16
-        if info.is_dir():
+        if info.orig_filename and info.is_dir():
             continue
         trouble = None
         if info.flag_bits & 1:
@@ -202,15 +176,15 @@ def _zip_files(content: zipfile.ZipFile) -> Iterator[Member]:
             trouble = "is a symbolic link"
         elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             trouble = "is no plain file"
-        if trouble or "\0" in info.orig_filename:
+        if trouble or not info.orig_filename or "\0" in info.orig_filename:
             yield Member(info.orig_filename, info.file_size, trouble, None)
             continue
         with content.open(info) as stream:
             yield Member(info.orig_filename, info.file_size, None, stream)
 
 
-def _declared(file: Any, archive: Path) -> tuple[int, int]:
-    """How many members the directory at the end declares, and the number of the last disk."""
+def _declared(file: Any, archive: Path, max_members: int) -> tuple[int, int]:
+    """How many members the directory at the end declares or holds, and the number of the last disk."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - DIRECTORY_BYTES))
     tail = file.read()
@@ -220,14 +194,36 @@ def _declared(file: Any, archive: Path) -> tuple[int, int]:
             f"{archive}: is damaged or cut short (no directory at its end)", hint="fetch it again"
         )
     disk, _, _, num_members = struct.unpack("<4H", tail[at + 4 : at + 12])
+    (directory_bytes,) = struct.unpack("<L", tail[at + 12 : at + 16])
+    ends_at = size - len(tail) + at
     wide = tail.rfind(b"PK\x06\x06", 0, at)
-    if wide >= 0 and wide + 40 <= len(tail):
-        num_members = max(num_members, struct.unpack("<Q", tail[wide + 32 : wide + 40])[0])
+    if wide >= 0 and wide + 48 <= len(tail):
+        num_wide, wide_bytes = struct.unpack("<2Q", tail[wide + 32 : wide + 48])
+        num_members, directory_bytes = (
+            max(num_members, num_wide),
+            max(directory_bytes % 0xFFFFFFFF, wide_bytes),
+        )
+        ends_at = size - len(tail) + wide
+    if directory_bytes > max_members * ENTRY_BYTES:  # the number may be a lie: zipfile lists what is there
+        num_members = max(num_members, _num_entries(file, ends_at - directory_bytes, ends_at, max_members))
     file.seek(0)
     return num_members, 0 if disk == 0xFFFF else disk
 
 
-def _mend_offsets(content: zipfile.ZipFile, file: "_Joined") -> None:
+def _num_entries(file: Any, start: int, stop: int, enough: int) -> int:
+    """How many entries a directory really has; counting ends when there are more than enough."""
+    number, at = 0, max(0, start)
+    while at < stop and number <= enough:
+        file.seek(at)
+        entry = file.read(ENTRY_BYTES)
+        if len(entry) < ENTRY_BYTES or entry[:4] != b"PK\x01\x02":
+            break
+        at += ENTRY_BYTES + sum(struct.unpack("<3H", entry[28:34]))
+        number += 1
+    return number
+
+
+def _mend_offsets(content: zipfile.ZipFile, file: "Joined") -> None:
     """Offsets of a split zip count from the start of the part; zipfile takes them from the whole."""
     shift = file.starts[-1]  # what zipfile has added: the directory begins in the last part
     for info in content.infolist():
@@ -236,11 +232,24 @@ def _mend_offsets(content: zipfile.ZipFile, file: "_Joined") -> None:
             info._end_offset = None
 
 
-def _tar_members(file: Readable) -> Iterator[Member]:
+class _SmallHeader(tarfile.TarInfo):
+    """A tar header that refuses to be followed by a gigabyte of name."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_SmallHeader":
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in b"xgXLK" and info.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {info.size:,} bytes")
+        return info
+
+
+def _tar_members(file: Readable, max_members: int) -> Iterator[Member]:
     ending = _Ending(file)
-    with tarfile.open(fileobj=ending, mode="r|", errorlevel=2) as content:
-        for info in content:
+    with tarfile.open(fileobj=ending, mode="r|", errorlevel=2, tarinfo=_SmallHeader) as content:
+        for number, info in enumerate(content):
             vars(content)["members"] = []  # a million of them would fill the memory
+            if number > max_members:
+                raise tarfile.ReadError(f"more than {max_members:,} files and folders, the most allowed")
             if info.isdir():
                 continue
             trouble = None
@@ -253,16 +262,19 @@ def _tar_members(file: Readable) -> Iterator[Member]:
             yield Member(info.name, info.size, trouble, None if trouble else content.extractfile(info))
     if not ending.ended:
         raise EOFError("no end mark")
-    while file.read(1 << 20):  # to the end, so that a compressed file checks its sum
-        pass
+    padding = 0
+    while more := len(file.read(1 << 20)):  # to the end, so that a compressed file checks its sum
+        padding += more
+        if padding > MAX_PADDING_BYTES:
+            raise tarfile.ReadError(f"more than {MAX_PADDING_BYTES:,} bytes after its end mark")
 
 
-def _compressed_members(stack: ExitStack, archive: Path, kind: Format) -> Iterator[Member]:
+def _compressed_members(stack: ExitStack, archive: Path, kind: Format, max_members: int) -> Iterator[Member]:
     file = stack.enter_context(OPENERS[kind](archive, "rb"))
     head = file.read(BLOCK)
     file.seek(0)
     if head[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar":
-        return _tar_members(file)
+        return _tar_members(file, max_members)
     return iter([Member(archive.stem, -1, None, file)])
 
 
@@ -281,46 +293,3 @@ class _Ending(io.RawIOBase):
     @property
     def ended(self) -> bool:
         return bytes(BLOCK) in self._last
-
-
-class _Joined(io.RawIOBase):
-    """Several files read as one."""
-
-    def __init__(self, parts: Sequence[Path]) -> None:
-        self._files = [part.open("rb") for part in parts]
-        sizes = [part.stat().st_size for part in parts]
-        self.starts = [sum(sizes[:number]) for number in range(len(sizes))]
-        self._size = sum(sizes)
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError("a place before the start")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
-        if self._at >= self._size:
-            return 0
-        number = max(k for k, start in enumerate(self.starts) if start <= self._at)
-        file = self._files[number]
-        file.seek(self._at - self.starts[number])
-        content = file.read(len(buffer))
-        buffer[: len(content)] = content
-        self._at += len(content)
-        return len(content)
-
-    def close(self) -> None:
-        for file in self._files:
-            file.close()
-        super().close()

@@ -1,14 +1,23 @@
 """7z by py7zr, rar by an outside tool: both are listed and checked first, then unpacked into a cage."""
 
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from usfmae.base.errors import ArchiveError, MissingExtraError
 
 Check = Callable[[str, int, str | None], str | None]
 """From a member's name, declared size and trouble to its place below the folder; None for junk."""
+
+Watch = Callable[[int], None]
+"""Raises when so many bytes, written so far, are too many."""
+
+WATCH_S = 0.1
+"""Seconds between looks at what a tool has written."""
 
 RAR_TOOLS: dict[str, tuple[list[str], list[str]]] = {
     "bsdtar": (["-tf"], ["-xf"]),
@@ -66,39 +75,68 @@ def unpack_7z(archive: Path, into: Path, *, check: Check) -> list[str]:
     return names
 
 
-def unpack_rar(archive: Path, into: Path, *, check: Check) -> list[str]:
+def unpack_rar(archive: Path, into: Path, *, check: Check, watch: Watch) -> list[str]:
     """Unpack a rar file into a new folder by the first of `RAR_TOOLS` that is installed.
+
+    The tools list names without sizes, so what they write is watched while they run.
 
     Returns:
         The names that it lists, junk left out.
 
     Raises:
-        ArchiveError: no tool, the tool fails, or a member that `check` refuses.
+        ArchiveError: the tool fails, a member that `check` refuses, or more than `watch` allows.
+        MissingExtraError: there is no tool.
     """
     tool = next((name for name in RAR_TOOLS if shutil.which(name)), None)
     if tool is None:
-        raise ArchiveError(
+        raise MissingExtraError(
             f"{archive}: is a rar archive, and no tool that unpacks those is installed",
             hint="sudo apt install libarchive-tools (bsdtar) or unrar, then run this again",
         )
     list_words, unpack_words = RAR_TOOLS[tool]
-    lines = _run([tool, *list_words, str(archive.resolve())], archive, folder=archive.parent)
+    lines = _run([tool, *list_words, str(archive.resolve())], archive, folder=archive.parent, watch=None)
     names = [line for line in lines.splitlines() if line and not line.endswith("/")]
     kept = [name for name in names if check(name.replace("\\", "/"), 0, None) is not None]
     into.mkdir()
-    _run([tool, *unpack_words, str(archive.resolve())], archive, folder=into)
+    _run([tool, *unpack_words, str(archive.resolve())], archive, folder=into, watch=watch)
     return kept
 
 
-def _run(words: list[str], archive: Path, *, folder: Path) -> str:
-    done = subprocess.run(words, cwd=folder, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ArchiveError(
-            f"{archive}: {words[0]} cannot unpack it ({said[-1] if said else f'status {done.returncode}'})",
-            hint="fetch it again, or unpack it yourself",
-        )
-    return done.stdout.decode(errors="surrogateescape")
+def _run(words: list[str], archive: Path, *, folder: Path, watch: Watch | None) -> str:
+    with (
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=said) as tool,
+    ):
+        try:
+            while tool.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    tool.wait(WATCH_S)
+                if watch is not None:
+                    watch(_bytes_below(folder))
+        except BaseException:
+            tool.kill()
+            raise
+        said.seek(0)
+        lines = said.read().decode(errors="replace").strip().splitlines()
+        if tool.returncode:
+            raise ArchiveError(
+                f"{archive}: {words[0]} cannot unpack it "
+                f"({lines[-1] if lines else f'status {tool.returncode}'})",
+                hint="fetch it again, or unpack it yourself",
+            )
+        out.seek(0)
+        return out.read().decode(errors="surrogateescape")
+
+
+def _bytes_below(folder: Path) -> int:
+    """Bytes of all files below a folder in which a tool is at work."""
+    total = 0
+    for here, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(Path(here) / name).st_size
+    return total
 
 
 def _damaged(archive: Path, error: Exception) -> ArchiveError:

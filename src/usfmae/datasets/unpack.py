@@ -9,9 +9,11 @@ import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 from pydantic import Field
@@ -20,8 +22,9 @@ from usfmae.base.config import Config
 from usfmae.base.errors import ArchiveError, FolderError
 from usfmae.base.files import PARTIAL
 from usfmae.base.logs import progress_bar
-from usfmae.datasets.archives import Member, find_format, open_members, parts_of
+from usfmae.datasets.archives import Member, find_format, open_members
 from usfmae.datasets.outside_archives import unpack_7z, unpack_rar
+from usfmae.datasets.split_archive import parts_of
 
 JUNK_NAMES = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 NESTED = re.compile(r".+\.(zip|tar|tgz|tar\.(gz|bz2|xz)|7z|rar)", re.IGNORECASE)
@@ -78,7 +81,8 @@ def unpack(archive: Path, into: Path, *, limits: Limits | None = None) -> Unpack
     limits = limits or Limits()
     out = Unpacked()
     with _neighbour(into) as temporary:
-        _unpack_one(archive, temporary, limits, out, depth=0)
+        budget = _Budget(archive, temporary, limits, out, outer=None)
+        _unpack_one(archive, temporary, budget, depth=0)
         if not out.num_files:
             raise ArchiveError(f"{archive}: holds no file")
         _move_in(temporary, into)
@@ -108,22 +112,23 @@ def _neighbour(into: Path) -> Iterator[Path]:
                 parent.rmdir()
 
 
-def _unpack_one(archive: Path, into: Path, limits: Limits, out: Unpacked, *, depth: int) -> None:
-    kind = find_format(archive)
-    packed = (
-        sum(part.stat().st_size for part in parts_of(archive)) if kind == "zip" else archive.stat().st_size
-    )
-    budget = _Budget(archive, packed, limits, out)
+def _unpack_one(archive: Path, into: Path, budget: "_Budget", *, depth: int) -> None:
+    kind, limits, out = find_format(archive), budget.limits, budget.out
+    if kind == "zip":
+        budget.packed = sum(part.stat().st_size for part in parts_of(archive))
     found: list[Path] = []
     if kind in ("7z", "rar"):
-        unpack_outside = unpack_7z if kind == "7z" else unpack_rar
-        names = unpack_outside(archive, into / f"{PARTIAL}outside", check=budget.check)
-        found = _take_over(into / f"{PARTIAL}outside", into, names, budget)
+        cage = into / f"{PARTIAL}outside"
+        if kind == "7z":
+            names = unpack_7z(archive, cage, check=budget.check)
+        else:
+            names = unpack_rar(archive, cage, check=budget.check, watch=budget.watch)
+        found = _take_over(cage, into, names, budget)
     else:
         seen: dict[str, str] = {}
         with (
             open_members(archive, kind, max_members=limits.max_members) as members,
-            progress_bar(f"unpack {archive.name}", total=packed // CHUNK + 1) as bar,
+            progress_bar(f"unpack {archive.name}", total=budget.packed // CHUNK + 1) as bar,
         ):
             for member in members:
                 name = budget.check(member.name, member.size, member.trouble)
@@ -137,20 +142,39 @@ def _unpack_one(archive: Path, into: Path, limits: Limits, out: Unpacked, *, dep
                 found.append(path)
     for path in found:
         if NESTED.fullmatch(path.name) and depth < limits.max_nesting:
-            inside = path.with_name(re.sub(r"(\.tar)?\.[^.]+$", "", path.name))
-            inside = inside if not inside.exists() else path.with_name(f"{path.name}.unpacked")
+            inside = _folder_for(path)
             inside.mkdir()
-            _unpack_one(path, inside, limits, out, depth=depth + 1)
-            out.nested.append(path.relative_to(into).as_posix())
+            name = path.relative_to(into).as_posix()
+            try:
+                _unpack_one(path, inside, _Budget(path, inside, limits, out, outer=budget), depth=depth + 1)
+            except (ArchiveError, FolderError) as error:
+                said = error.message.replace(str(path), f"{archive}: '{name}' in it")
+                raise type(error)(said, hint=error.hint) from error
+            out.nested.append(name)
             out.num_files -= 1
             path.unlink()
+
+
+def _folder_for(path: Path) -> Path:
+    """Where an archive inside an archive is unpacked: beside it, by its name without the suffix."""
+    name = re.sub(r"(\.tar)?\.[^.]+$", "", path.name)
+    if name.strip(".") and not path.with_name(name).exists():
+        return path.with_name(name)
+    return next(
+        there
+        for number in count(1)
+        if not (there := path.with_name(f"{path.name}.unpacked{number if number > 1 else ''}")).exists()
+    )
 
 
 class _Budget:
     """Checks names and counts bytes of one archive; the counts of nested ones go on."""
 
-    def __init__(self, archive: Path, packed: int, limits: Limits, out: Unpacked) -> None:
-        self.archive, self.packed, self.limits, self.out = archive, packed, limits, out
+    def __init__(
+        self, archive: Path, into: Path, limits: Limits, out: Unpacked, *, outer: "_Budget | None"
+    ) -> None:
+        self.archive, self.into, self.limits, self.out, self.outer = archive, into, limits, out, outer
+        self.packed = archive.stat().st_size if archive.is_file() else 0
         self.bytes_before, self.files_before = out.num_bytes, out.num_files
         self.num_listed = 0
         self.num_declared_bytes = 0
@@ -164,24 +188,29 @@ class _Budget:
         parts = PurePosixPath(name).parts
         if any(part in JUNK_NAMES or part.startswith("._") for part in parts):
             self.out.num_junk += 1
+            self.num_declared_bytes += max(size, 0)  # it is not written, and yet has to be read
+            self._refuse_size()
             return None
         if trouble is not None:
             raise self._refused(name, trouble)
-        if not name or "\0" in name or "\\" in name or any(ord(letter) < 32 for letter in name):
+        if not name or "\\" in name or any(unicodedata.category(letter) == "Cc" for letter in name):
             raise self._refused(name, "has a name that no file can have")
         if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts or not parts:
             raise self._refused(name, "leads out of the folder")
+        if any(part.startswith(PARTIAL) for part in parts):
+            raise self._refused(name, "has a name of the kind that is deleted at any time")
         longest = max(len(os.fsencode(part)) for part in parts)
         if longest > MAX_NAME_BYTES or len(os.fsencode(name)) > MAX_PATH_BYTES:
             raise self._refused(f"{name[:60]}...", "has a name that is too long")
         self.num_listed += 1
         if self.files_before + self.num_listed > self.limits.max_members:
             raise ArchiveError(
-                f"{self.archive}: holds more than {self.limits.max_members:,} files, the most allowed"
+                f"{self.archive}: holds more than {self.limits.max_members:,} files, the most allowed",
+                hint="if it is meant to hold so many, unpack it yourself",
             )
         self.num_declared_bytes += max(size, 0)
         self._refuse_size()
-        free = shutil.disk_usage(self.archive.parent).free
+        free = shutil.disk_usage(self.into).free
         if size > free:
             raise FolderError(
                 f"{self.archive}: '{name}' needs {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free",
@@ -217,24 +246,33 @@ class _Budget:
             raise self._refused(member.name, f"is cut short: {written:,} of {member.size:,} bytes")
         self.out.num_files += 1
 
+    def watch(self, num_bytes: int) -> None:
+        """Raise if an outside tool that tells no sizes beforehand has written too much."""
+        self._refuse_size(self.out.num_bytes + num_bytes)
+
     def count(self, path: Path) -> None:
         """Count a file that an outside tool has written."""
         self.out.num_files += 1
         self.out.num_bytes += path.stat().st_size
         self._refuse_size()
 
-    def _refuse_size(self) -> None:
-        mine = max(self.out.num_bytes - self.bytes_before, self.num_declared_bytes)
+    def _refuse_size(self, written: int = 0) -> None:
+        mine = max(max(written, self.out.num_bytes) - self.bytes_before, self.num_declared_bytes)
         if self.bytes_before + mine > self.limits.max_bytes:
             raise ArchiveError(
                 f"{self.archive}: unpacks to more than {self.limits.max_bytes:,} bytes, the most allowed",
                 hint="if it is meant to be so large, unpack it yourself",
             )
-        if mine > self.limits.ratio_from_bytes and mine > self.limits.max_ratio * self.packed:
-            raise ArchiveError(
-                f"{self.archive}: swells to over {self.limits.max_ratio:.0f} times its size, as a bomb does",
-                hint="if it is meant to be so, unpack it yourself",
-            )
+        budget: _Budget | None = self
+        while budget is not None:  # a thousand small bombs in one archive are a large one
+            grown = self.bytes_before + mine - budget.bytes_before
+            if grown > self.limits.ratio_from_bytes and grown > self.limits.max_ratio * budget.packed:
+                raise ArchiveError(
+                    f"{budget.archive}: swells to over {self.limits.max_ratio:.0f} times its size, as a bomb "
+                    "does",
+                    hint="if it is meant to be so, unpack it yourself",
+                )
+            budget = budget.outer
 
     def _refused(self, name: str, why: str) -> ArchiveError:
         return ArchiveError(
