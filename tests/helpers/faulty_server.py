@@ -3,18 +3,21 @@
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, repeat
 
 STALL_S = 0.6
+THROTTLED_S = 0.03
 
 
 class FaultyServer(ThreadingHTTPServer):
     """Serves `content` at any path; the first answers follow `faults`, the rest is right.
 
-    A fault is a name, or a name and a number of bytes: cut, stall, long, short, 500, 503, 404, page,
-    ignore-range, other-place, changed, flip, redirect, loop.
+    A fault is a name, or a name and a number of bytes: cut, stall, throttle, long, short, 500, 503, 404,
+    page, ignore-range, other-place, changed, flip, redirect, loop. `met` counts those that a client has
+    really met.
     """
 
     daemon_threads = True
@@ -25,6 +28,7 @@ class FaultyServer(ThreadingHTTPServer):
         self.content, self.etag, self.sized = content, etag, sized
         self.faults = chain(iter(faults), repeat(None))
         self.requests: list[dict[str, str]] = []
+        self.met: Counter[str] = Counter()
         self.routes: dict[str, tuple[str, bytes]] = {}
 
     @property
@@ -51,6 +55,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         fault = next(server.faults)
         name, amount = fault if isinstance(fault, tuple) else (fault, 0)
+        ranged = "Range" in self.headers or name not in ("ignore-range", "other-place")
+        server.met.update([name] if name and ranged else [])
         if name in ("500", "503", "404", "403"):
             wait = {"Retry-After": "0"} if name == "503" else {}
             self._send(int(name), {"Content-Length": "4", **wait}, b"oops")
@@ -95,16 +101,29 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Connection"] = "close"
         if name in ("cut", "stall"):
             body = body[: amount % (len(body) + 1)]
-        self._send(206 if start else 200, headers, body, hang=name == "stall", close=name is not None)
+        pause_s = THROTTLED_S if name == "throttle" else 0.0
+        self._send(
+            206 if start else 200,
+            headers,
+            body,
+            hang=name == "stall",
+            close=name is not None,
+            pause_s=pause_s,
+        )
 
-    def _send(self, code: int, headers: dict[str, str], body: bytes, *, hang=False, close=False) -> None:
+    def _send(
+        self, code: int, headers: dict[str, str], body: bytes, *, hang=False, close=False, pause_s=0.0
+    ) -> None:
         self.send_response(code)
         for key, text in headers.items():
             self.send_header(key, text)
         self.end_headers()
         with contextlib.suppress(OSError):
-            self.wfile.write(body)
-            self.wfile.flush()
+            pieces = 6 if pause_s else 1
+            for number in range(pieces):
+                self.wfile.write(body[len(body) * number // pieces : len(body) * (number + 1) // pieces])
+                self.wfile.flush()
+                time.sleep(pause_s)
         if hang:
             time.sleep(STALL_S)
         if close or not self.server.sized:

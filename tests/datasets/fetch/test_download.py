@@ -1,8 +1,11 @@
 """Whatever a server does, the right file comes, or a message; never a wrong file."""
 
+import fcntl
 import hashlib
+import os
 import random
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -10,6 +13,7 @@ import pytest
 from faulty_server import serve
 
 from usfmae.base.errors import FetchError, FolderError
+from usfmae.datasets.fetch import download as module
 from usfmae.datasets.fetch.download import Patience, download
 from usfmae.datasets.fetch.receipt import Expected
 
@@ -200,30 +204,132 @@ def test_retry_after_is_heeded_up_to_a_limit(tmp_path):
     assert waits[1] == 60
 
 
-FAULTS = ("cut", "stall", "long", "short", "500", "503", "ignore-range", "other-place", "redirect", "changed")
+class Pieces(httpx.SyncByteStream):
+    """A body in pieces, which may break off."""
+
+    def __init__(self, *pieces: bytes, breaks: bool = False) -> None:
+        self.pieces, self.breaks = pieces, breaks
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.pieces
+        if self.breaks:
+            raise httpx.RemoteProtocolError("peer closed connection")
 
 
-def test_two_hundred_random_schedules_end_with_the_right_file_or_a_message(client, tmp_path):
-    outcomes = {"right": 0, "message": 0}
-    for seed in range(200):
-        chance = random.Random(seed)
-        known = seed % 2 == 0
-        names = [*FAULTS, "flip"] if known else [name for name in FAULTS if name != "short"]
-        names = [name for name in names if name != "stall" or chance.random() < 0.15]
-        faults = [
-            (chance.choice(names), chance.randrange(len(CONTENT))) for _ in range(chance.randrange(1, 7))
-        ]
-        path = tmp_path / f"{seed}.zip"
-        etag = chance.choice(['"v1"', '"v1"', 'W/"v1"', None])
-        with serve(CONTENT, faults, etag=etag) as server:
-            try:
-                get(server, path, client, KNOWN if known else UNKNOWN)
-            except FetchError:
-                assert not path.exists()
-                outcomes["message"] += 1
-            else:
-                final = CONTENT if known else server.content
-                assert path.read_bytes() == final, (seed, faults)
-                outcomes["right"] += 1
-    assert outcomes["right"] > 100
-    assert outcomes["message"] > 5
+def from_answers(path: Path, *answers: httpx.Response, expected=UNKNOWN) -> None:
+    """Download from a host that gives these answers, the last one for ever."""
+    rest = iter(answers)
+
+    def answer(request):
+        nonlocal last
+        last = next(rest, last)
+        return last
+
+    last = answers[-1]
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        download("https://a.test/x", path, expected=expected, client=client, patience=HASTY)
+
+
+def body(code, *pieces, breaks=False, **headers):
+    named = {key.replace("_", "-"): text for key, text in headers.items()}
+    return httpx.Response(code, stream=Pieces(*pieces, breaks=breaks), headers=named)
+
+
+@pytest.mark.parametrize("code", [302, 304])
+def test_a_redirect_to_nowhere_is_refused(code, tmp_path):
+    with pytest.raises(FetchError, match=f"refuses with status {code}") as error:
+        from_answers(tmp_path / "x.zip", httpx.Response(code))
+    assert "page in a browser" in error.value.hint
+
+
+def test_an_empty_file_is_not_accepted(tmp_path):
+    with pytest.raises(FetchError, match=r"it is empty \(0 bytes\)"):
+        from_answers(tmp_path / "x.zip", body(200, content_length="0"), body(200, content_length="0"))
+    assert not (tmp_path / "x.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["set.zip", "table.csv", "readme.txt"])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"\xef\xbb\xbf<!DOCTYPE html><p>log in"],
+        [b"<!-- portal --> <html>"],
+        [b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "x">'],
+        [b"<script>location='/login'</script>"],
+        [b" ", b"<!doc", b"type html><html>"],
+    ],
+)
+def test_a_web_page_is_known_whatever_stands_before_its_first_tag(pieces, name, tmp_path):
+    size = str(sum(map(len, pieces)))
+    with pytest.raises(FetchError, match="is a web page"):
+        from_answers(tmp_path / name, body(200, *pieces, content_length=size))
+    assert not (tmp_path / name).exists()
+    from_answers(tmp_path / "page.html", body(200, *pieces, content_length=size))
+
+
+def test_a_piece_that_nobody_asked_for_is_not_put_behind_old_bytes(tmp_path):
+    (tmp_path / "x.zip.part").write_bytes(b"of another time")  # its note is lost
+    place = f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}"
+    from_answers(tmp_path / "x.zip", body(206, CONTENT, content_range=place))
+    assert (tmp_path / "x.zip").read_bytes() == CONTENT
+
+
+def test_the_length_that_a_later_piece_tells_is_heeded(tmp_path):
+    def piece(start, stop):
+        place = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+        return body(206, CONTENT[start:stop], content_range=place, etag='"a"')
+
+    first = body(200, CONTENT[:5000], breaks=True, transfer_encoding="chunked", etag='"a"')
+    from_answers(tmp_path / "x.zip", first, piece(5000, 20_000), piece(20_000, None))
+    assert (tmp_path / "x.zip").read_bytes() == CONTENT
+
+
+def test_a_server_that_always_cuts_and_knows_no_ranges_is_given_up(tmp_path):
+    asked = 0
+
+    def answer(request):
+        nonlocal asked
+        asked += 1
+        assert asked < 100, "asked for ever"
+        return body(200, CONTENT[: (40_000, 90_000)[asked % 2]], content_length=str(len(CONTENT)))
+
+    with (
+        httpx.Client(transport=httpx.MockTransport(answer)) as client,
+        pytest.raises(FetchError, match="gave up after 6 tries"),
+    ):
+        download("https://a.test/x", tmp_path / "x.zip", expected=UNKNOWN, client=client, patience=HASTY)
+
+
+def test_a_kill_at_the_last_moment_does_not_stand_in_the_way(client, tmp_path, monkeypatch):
+    def killed(path, content):
+        if path.name.endswith("receipt.json"):
+            raise KeyboardInterrupt
+        write_json(path, content)
+
+    write_json = module.write_json
+    monkeypatch.setattr(module, "write_json", killed)
+    with serve(CONTENT) as server:
+        with pytest.raises(KeyboardInterrupt):
+            get(server, tmp_path / "set.zip", client, UNKNOWN)
+        monkeypatch.undo()
+        get(server, tmp_path / "set.zip", client, UNKNOWN)
+        assert len(server.requests) == 1
+    assert (tmp_path / "set.zip").read_bytes() == CONTENT
+
+
+def test_two_fetches_do_not_write_into_one_file(client, tmp_path):
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with serve(CONTENT) as server:
+        with pytest.raises(FolderError, match="another fetch is writing there"):
+            get(server, tmp_path / "set.zip", client)
+        os.close(handle)
+        get(server, tmp_path / "set.zip", client)
+
+
+def test_a_sum_in_capital_letters_is_the_same_sum(client, tmp_path):
+    capital = Expected(sha256=SHA.upper())
+    with serve(CONTENT) as server:
+        get(server, tmp_path / "set.zip", client, capital)
+        get(server, tmp_path / "set.zip", client, capital)
+        assert len(server.requests) == 1

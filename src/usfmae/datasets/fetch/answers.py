@@ -13,7 +13,12 @@ from usfmae.base.errors import FetchError
 
 MAX_REDIRECTS = 10
 RETRIED = {408, 425, 429, 500, 502, 503, 504, 520, 522, 524}
-TEXT_SUFFIXES = (".html", ".htm", ".txt", ".csv", ".json", ".xml", ".md")
+PAGE_SUFFIXES = (".html", ".htm")
+WEB_PAGE = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script|title)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""How a page begins, whatever stands before its first tag."""
 
 
 class TryAgainError(Exception):
@@ -43,7 +48,7 @@ def answer_to(
     for _ in range(MAX_REDIRECTS + 1):
         request = client.build_request("GET", here, headers=headers, timeout=timeout)
         answer = client.send(request, stream=True, follow_redirects=False)
-        if not answer.is_redirect:
+        if not answer.has_redirect_location:  # "not modified", and a redirect to nowhere, are refused later
             try:
                 yield answer
             finally:
@@ -77,14 +82,15 @@ def refuse_status(url: str, answer: httpx.Response) -> None:
         404: "it may have moved; look at the dataset's page",
         410: "it is gone; look at the dataset's page",
     }
-    raise FetchError(f"{url}: the server refuses with status {code}", hint=hints.get(code, ""))
+    hint = hints.get(code, "open the dataset's page in a browser; usfmae datasets show NAME names it")
+    raise FetchError(f"{url}: the server refuses with status {code}", hint=hint)
 
 
 def refuse_page(url: str, path: Path, answer: httpx.Response) -> None:
     """Raise if a web page is announced where no page was asked for."""
     name = path.name.removesuffix(".part").lower()
     kind = answer.headers.get("content-type", "")
-    if kind.startswith("text/html") and not name.endswith(TEXT_SUFFIXES):
+    if kind.startswith(("text/html", "application/xhtml")) and not name.endswith(PAGE_SUFFIXES):
         raise page_error(url)
 
 
@@ -94,6 +100,12 @@ def page_error(url: str) -> FetchError:
         f"{url}: is a web page, not a file; probably a login or error page",
         hint="open it in a browser, download the file there, and give it with --from",
     )
+
+
+def refuse_page_inside(url: str, name: str, head: bytes) -> None:
+    """Raise if the first bytes of a file are those of a web page, and no page was asked for."""
+    if WEB_PAGE.match(head) and not name.removesuffix(".part").lower().endswith(PAGE_SUFFIXES):
+        raise page_error(url)
 
 
 def state_of(url: str, answer: httpx.Response) -> dict[str, Any]:

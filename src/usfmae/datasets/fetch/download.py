@@ -5,10 +5,13 @@ joined when the server says that it is still the same file (RFC 9110, sec. 13.1.
 Content-Range), or when a checksum will tell; otherwise the download starts again.
 """
 
+import fcntl
+import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,13 @@ from pydantic import Field
 from usfmae.base.config import Config
 from usfmae.base.errors import FetchError, FolderError
 from usfmae.base.files import read_json, write_json
-from usfmae.base.logs import Bar, progress_bar
+from usfmae.base.logs import Bar, get_logger, progress_bar
 from usfmae.datasets.fetch.answers import (
-    TEXT_SUFFIXES,
     TryAgainError,
     WrongFileError,
     answer_to,
-    page_error,
     refuse_page,
+    refuse_page_inside,
     refuse_status,
     state_of,
 )
@@ -38,7 +40,10 @@ from usfmae.datasets.fetch.receipt import (
     receipt_path,
 )
 
-WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
+log = get_logger(__name__)
+
+HEAD_BYTES = 4096
+"""Enough to tell a web page."""
 
 
 class Patience(Config):
@@ -81,7 +86,7 @@ def download(
     Raises:
         FetchError: the server refuses, sends a web page or a wrong file, or stays away. What has come is kept
             where it can be gone on with.
-        FolderError: the disk is full, or another file lies there.
+        FolderError: the disk is full, another file lies there, or another process fetches into that folder.
     """
     patience = patience or Patience()
     there = already_here(path, expected)
@@ -91,17 +96,28 @@ def download(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FolderError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
+    with _alone_in(path.parent):
+        return _insist(url, path, expected, client, patience, headers or {}, sleep)
+
+
+def _insist(
+    url: str,
+    path: Path,
+    expected: Expected,
+    client: httpx.Client,
+    patience: Patience,
+    headers: dict[str, str],
+    sleep: Callable[[float], None],
+) -> Receipt:
+    """Try until the file is here, or nothing new comes."""
     part = _Part(path)
     fails = wrong = 0
+    most = part.size  # a server that cuts and knows no ranges would otherwise be asked for ever
     with progress_bar(f"fetch {path.name} (MB)", total=(expected.bytes or 0) // MEGABYTE) as bar:
         while True:
-            before = part.size
             try:
-                final = _attempt(url, part, expected, client, patience, headers or {}, bar)
-                receipt = _finished(url, path, part, expected)
-                write_json(receipt_path(path), receipt.model_dump())
-                final.unlink(missing_ok=True)
-                return receipt
+                _attempt(url, part, expected, client, patience, headers, bar)
+                return _finished(url, path, part, expected)
             except WrongFileError as error:
                 part.forget()
                 wrong += 1
@@ -112,7 +128,8 @@ def download(
                     ) from error
                 continue
             except (httpx.TransportError, httpx.DecodingError, TryAgainError) as error:
-                fails = 1 if part.size > before else fails + 1
+                fails = 1 if part.size > most else fails + 1
+                most = max(most, part.size)
                 if fails >= patience.tries:
                     raise FetchError(
                         f"{url}: gave up after {fails} tries without a new byte ({_reason(error)}); "
@@ -121,7 +138,27 @@ def download(
                     ) from error
                 asked = getattr(error, "wait_s", None)
                 wait_s = asked if asked is not None else patience.first_wait_s * 2 ** (fails - 1)
-                sleep(min(wait_s * random.uniform(0.8, 1.2), patience.max_wait_s))
+                wait_s = min(wait_s * random.uniform(0.8, 1.2), patience.max_wait_s)
+                log.info("%s: %s; trying again in %.0f s", path.name, _reason(error), wait_s)
+                sleep(wait_s)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder that ends with this process: two would write into one `.part`."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FolderError(
+                f"{folder}: another fetch is writing there", hint="wait until it ends"
+            ) from error
+        except OSError:
+            log.debug("%s: this file system knows no locks", folder)
+        yield
+    finally:
+        os.close(handle)
 
 
 class _Part:
@@ -144,6 +181,10 @@ class _Part:
     def begin(self, state: dict[str, Any]) -> None:
         """Throw away what there is, for another file."""
         self.forget()
+        self.learn(state)
+
+    def learn(self, state: dict[str, Any]) -> None:
+        """Note the state of the server's file."""
         self.state = state
         write_json(self.note, state)
 
@@ -161,15 +202,15 @@ def _attempt(
     patience: Patience,
     headers: dict[str, str],
     bar: Bar,
-) -> Path:
-    """One request, to the end of the file; the note's path, to be removed when all is well."""
+) -> None:
+    """One request, to the end of the file."""
     have = part.size
     validator = part.state.get("etag") or part.state.get("last_modified")
     if have and (part.state.get("url") != url or not (validator or expected.has_sum)):
         part.forget()
         have = 0
     if have and have == part.state.get("total"):
-        return part.note
+        return
     asked = {"Accept-Encoding": "identity", **headers}
     if have:
         asked["Range"] = f"bytes={have}-"
@@ -190,6 +231,10 @@ def _attempt(
         state = state_of(url, answer)
         if answer.status_code == 206:
             _check_range(part, state, answer, have)
+            if have:
+                part.learn({**part.state, "total": state["total"]})  # a first answer in chunks did not say
+            else:
+                part.begin(state)
         else:
             if expected.bytes is not None and state["total"] not in (None, expected.bytes):
                 raise WrongFileError(
@@ -203,7 +248,6 @@ def _attempt(
                 )
             part.begin(state)
         _collect(url, part, answer, expected, bar)
-    return part.note
 
 
 def _check_range(part: _Part, state: dict[str, Any], answer: httpx.Response, have: int) -> None:
@@ -224,12 +268,8 @@ def _collect(url: str, part: _Part, answer: httpx.Response, expected: Expected, 
     try:
         with part.path.open("ab") as file:
             for chunk in answer.iter_raw():
-                if (
-                    size == 0
-                    and WEB_PAGE.match(chunk)
-                    and not part.path.name.endswith(tuple(f"{suffix}.part" for suffix in TEXT_SUFFIXES))
-                ):
-                    raise page_error(url)
+                if size == 0:
+                    refuse_page_inside(url, part.path.name, chunk)
                 size += len(chunk)
                 if total is not None and size > total:
                     raise WrongFileError(f"more than the {total:,} bytes that were announced came")
@@ -249,12 +289,23 @@ def _collect(url: str, part: _Part, answer: httpx.Response, expected: Expected, 
 
 
 def _finished(url: str, path: Path, part: _Part, expected: Expected) -> Receipt:
-    """Check the sums, and let the file take its name."""
+    """Check the sums, and let the file take its name; its receipt is there first, in case of a kill."""
     receipt = receipt_of(part.path, url=url, state=part.state)
+    with part.path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    try:
+        refuse_page_inside(url, part.path.name, head)
+    except FetchError:
+        part.forget()
+        raise
     for name, promised in (("sha256", expected.sha256), ("md5", expected.md5)):
-        if promised is not None and getattr(receipt, name) != promised:
+        if promised is not None and getattr(receipt, name) != promised.lower():
             raise WrongFileError(f"its {name} is {getattr(receipt, name)}, the card says {promised}")
+    if receipt.bytes == 0 and expected.bytes != 0:
+        raise WrongFileError("it is empty (0 bytes)")
+    write_json(receipt_path(path), receipt.model_dump())
     part.path.replace(path)
+    part.note.unlink(missing_ok=True)
     return receipt
 
 

@@ -68,9 +68,9 @@ def already_here(path: Path, expected: Expected) -> Receipt | None:
     except (OSError, ValueError):
         kept = None
     found = receipt_of(path, url=kept.url if kept else "", state={})
-    right = (expected.sha256 or (kept.sha256 if kept else None)) == found.sha256
+    right = (expected.sha256 or (kept.sha256 if kept else "")).lower() == found.sha256
     if expected.sha256 is None and expected.md5 is not None:
-        right = expected.md5 == found.md5
+        right = expected.md5.lower() == found.md5
     if not right:
         raise FolderError(
             f"{path}: lies there already, and is not the file that is wanted (sha256 {found.sha256[:12]}...)",
