@@ -62,6 +62,7 @@ def test_the_record_says_what_was_made_of_what(scans, corpus, config):
             "name": "scans", "dataset": None, "folder": str(scans), "licence": None,
             "num_files": 12, "num_images": 12,
             "terms": {"commercial": None, "share": None, "derivatives": None, "share_alike": False},
+            "anatomy": None,
         }
     ]  # fmt: skip
 
