@@ -23,7 +23,7 @@ class BalanceConfig(Config):
     """
 
     anatomy: float = Field(default=1.0, ge=0, le=1)
-    """Power between anatomies; a folder that no card describes is an anatomy of its own."""
+    """Power between anatomies; folders that no card describes are one, "not stated"."""
 
     source: float = Field(default=1.0, ge=0, le=1)
     """Power between the sources of one anatomy."""
@@ -60,8 +60,8 @@ def image_weights(corpus: Corpus, config: BalanceConfig) -> Float[np.ndarray, " 
 
 
 def anatomy_key(source: dict[str, object]) -> str:
-    """The anatomy of a source of corpus.json; its own name where nobody said."""
-    return str(source.get("anatomy") or f"source {source['name']}")
+    """The anatomy of a source of corpus.json; "not stated" where no card says it."""
+    return str(source.get("anatomy") or "not stated")
 
 
 def nested_chances(levels: Sequence[Sequence[str]], powers: Sequence[float]) -> Float[np.ndarray, " n"]:
