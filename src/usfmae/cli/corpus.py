@@ -1,5 +1,6 @@
 """`usfmae corpus build | verify | show`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,14 @@ import typer
 
 from usfmae.cli.pairs import named_folders
 from usfmae.cli.pretrain import OverwriteOption, ResumeOption, SetOption
+
+
+class EngineChoice(StrEnum):
+    """Who does the work of a build."""
+
+    processes = "processes"
+    ray = "ray"
+
 
 app = typer.Typer(help="Pools of unlabelled images: build, check, look.", no_args_is_help=True)
 
@@ -26,6 +35,9 @@ def build(
         typer.Option(metavar="NAME=DIR", help="A labelled set whose images, known by content, stay out."),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; all cores when not given.")] = None,
+    engine: Annotated[
+        EngineChoice, typer.Option(help="Processes of this machine, or a Ray cluster ($RAY_ADDRESS).")
+    ] = EngineChoice.processes,
     settings: SetOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
@@ -47,6 +59,7 @@ def build(
         config=config,
         hold_out=named_folders(hold_out or [], flag="--hold-out"),
         workers=workers or len(os.sched_getaffinity(0)),
+        engine=engine.value,
         resume=resume,
         overwrite=overwrite,
     )
