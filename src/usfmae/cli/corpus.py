@@ -80,11 +80,15 @@ def show(
     montage: Annotated[
         Path | None, typer.Option(help="Also draw some images of each source into this PNG.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page with pictures of every source.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say what is in a corpus, and what was left out and why."""
     import json
 
+    from usfmae.corpus.page import write_corpus_page
     from usfmae.corpus.shards import open_corpus
     from usfmae.corpus.show import corpus_montage, describe_corpus
 
@@ -92,6 +96,8 @@ def show(
     facts = describe_corpus(corpus)
     if montage is not None:
         _write_png(montage, corpus_montage(corpus))
+    if page is not None:
+        write_corpus_page(corpus, page)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
@@ -113,6 +119,8 @@ def show(
         typer.echo(
             f"held out {name}: {held['found_in_pool']} of its {held['images']} images were found and removed"
         )
+    if page is not None:
+        typer.echo(f"open {page}")
 
 
 def _write_png(path: Path, image: object) -> None:
