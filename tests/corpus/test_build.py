@@ -62,6 +62,7 @@ def test_the_record_says_what_was_made_of_what(scans, corpus, config):
             "name": "scans", "dataset": None, "folder": str(scans), "licence": None,
             "num_files": 12, "num_images": 12,
             "terms": {"commercial": None, "share": None, "derivatives": None, "share_alike": False},
+            "anatomy": None,
         }
     ]  # fmt: skip
 
@@ -242,7 +243,7 @@ def test_the_first_of_equal_images_stays(scans, config, tmp_path):
 def test_a_clip_is_thinned_and_its_frames_share_a_group(scans, config, tmp_path):
     frames = [Image.fromarray(np.full((40, 40), 8 * k, np.uint8)) for k in range(30)]
     frames[0].save(scans / "clip.tif", save_all=True, append_images=frames[1:])
-    config = config.model_copy(update={"max_frames_per_clip": 3})
+    config = config.model_copy(update={"max_frames_per_clip": 3, "clip_choice": "even"})
     corpus = build_corpus([Source("scans", scans)], out=tmp_path / "c", config=config)
     clip = [row for row in corpus.manifest.to_pylist() if row["path"] == "clip.tif"]
     assert [row["frame"] for row in clip] == [5, 15, 25]
@@ -252,7 +253,10 @@ def test_a_clip_is_thinned_and_its_frames_share_a_group(scans, config, tmp_path)
 def test_frozen_frames_of_a_clip_are_repeats(scans, config, tmp_path):
     still = Image.fromarray(np.full((40, 40), 9, np.uint8))
     still.save(scans / "clip.tif", save_all=True, append_images=[still] * 3)
-    corpus = build_corpus([Source("scans", scans)], out=tmp_path / "c", config=config)
+    by_change = build_corpus([Source("scans", scans)], out=tmp_path / "c", config=config)
+    assert len(by_change) == 13  # nothing changes, so only the first is looked at any further
+    even = config.model_copy(update={"clip_choice": "even"})
+    corpus = build_corpus([Source("scans", scans)], out=tmp_path / "even", config=even)
     assert len(corpus) == 13
     assert corpus.record["left_out"]["repeat"]["count"] == 3
 

@@ -12,8 +12,8 @@ from usfmae.base.errors import FolderError
 from usfmae.evaluate.metrics import confusion_matrix, predicted_classes
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from usfmae.evaluate.report import write_report
-from usfmae.evaluate.report_words import picture
 from usfmae.evaluate.statistics import BootstrapConfig, score_with_intervals
+from usfmae.images.picture_tag import picture
 
 BOOTSTRAP = {"num_resamples": 100, "level": 0.95, "method": "percentile", "seed": 0}
 

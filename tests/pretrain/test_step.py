@@ -1,10 +1,17 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
+from usfmae.corpus.balance import BalanceConfig
+from usfmae.corpus.build import build_corpus
+from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.shards import open_corpus
+from usfmae.corpus.sources import Source
 from usfmae.engine.loader import step_batches
+from usfmae.engine.sampler import batch_indices
 from usfmae.pretrain.step import PretrainBatches, picture_indices
 
 
@@ -38,3 +45,25 @@ def test_the_pictures_are_of_the_same_distinct_images_each_time(small_corpus):
     assert np.array_equal(chosen, picture_indices(corpus, 8, 0))
     assert len(set(chosen.tolist())) == 8
     assert len(picture_indices(corpus, 500, 0)) == len(corpus)
+
+
+def test_a_balanced_run_draws_a_small_source_as_often_as_a_large_one(small_corpus, small_config, tmp_path):
+    large = open_corpus(small_corpus)
+    for k, image in enumerate(large.read(np.arange(4))):
+        Image.fromarray(255 - image).save(tmp_path / f"{k}.png")
+    sources = [Source("large", Path(large.record["sources"][0]["folder"])), Source("small", tmp_path)]
+    corpus = build_corpus(sources, out=tmp_path / "both", config=BuildConfig(size_px=32))
+    assert len(corpus) == 24
+    balanced = small_config.model_copy(update={"balance": BalanceConfig(source=0.0), "global_batch": 24})
+    counts = [
+        sum(drawn_from(corpus, config, step) for step in range(4)) / 4
+        for config in (small_config.model_copy(update={"global_batch": 24}), balanced)
+    ]
+    assert counts == [4, 12]
+
+
+def drawn_from(corpus, config, step: int) -> int:
+    """How many images of an epoch of 24 are of the small source."""
+    make = PretrainBatches(corpus, config)
+    indices = batch_indices(step, num_images=24, global_batch=24, seed=config.seed, weights=make.weights)
+    return sum(corpus.manifest["source"][index].as_py() == "small" for index in indices)

@@ -1,5 +1,6 @@
 """`usfmae corpus build | verify | show`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,14 @@ import typer
 
 from usfmae.cli.pairs import named_folders
 from usfmae.cli.pretrain import OverwriteOption, ResumeOption, SetOption
+
+
+class EngineChoice(StrEnum):
+    """Who does the work of a build."""
+
+    processes = "processes"
+    ray = "ray"
+
 
 app = typer.Typer(help="Pools of unlabelled images: build, check, look.", no_args_is_help=True)
 
@@ -26,6 +35,9 @@ def build(
         typer.Option(metavar="NAME=DIR", help="A labelled set whose images, known by content, stay out."),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; all cores when not given.")] = None,
+    engine: Annotated[
+        EngineChoice, typer.Option(help="Processes of this machine, or a Ray cluster ($RAY_ADDRESS).")
+    ] = EngineChoice.processes,
     settings: SetOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
@@ -47,6 +59,7 @@ def build(
         config=config,
         hold_out=named_folders(hold_out or [], flag="--hold-out"),
         workers=workers or len(os.sched_getaffinity(0)),
+        engine=engine.value,
         resume=resume,
         overwrite=overwrite,
     )
@@ -67,11 +80,15 @@ def show(
     montage: Annotated[
         Path | None, typer.Option(help="Also draw some images of each source into this PNG.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page with pictures of every source.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say what is in a corpus, and what was left out and why."""
     import json
 
+    from usfmae.corpus.page import write_corpus_page
     from usfmae.corpus.shards import open_corpus
     from usfmae.corpus.show import corpus_montage, describe_corpus
 
@@ -79,6 +96,8 @@ def show(
     facts = describe_corpus(corpus)
     if montage is not None:
         _write_png(montage, corpus_montage(corpus))
+    if page is not None:
+        write_corpus_page(corpus, page)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
@@ -100,6 +119,8 @@ def show(
         typer.echo(
             f"held out {name}: {held['found_in_pool']} of its {held['images']} images were found and removed"
         )
+    if page is not None:
+        typer.echo(f"open {page}")
 
 
 def _write_png(path: Path, image: object) -> None:

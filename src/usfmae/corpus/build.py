@@ -20,12 +20,12 @@ from usfmae.base.files import PARTIAL, claim_folder, read_json, remove_partials,
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.record import made_by
 from usfmae.corpus.config import BuildConfig
+from usfmae.corpus.crew import Crew, EngineName
 from usfmae.corpus.hold_out import held_out_files, held_out_hashes
 from usfmae.corpus.part import Part, build_part, is_stored
 from usfmae.corpus.shards import CORPUS_FILE, Corpus, open_corpus
 from usfmae.corpus.sources import Listing, Source, list_source, printable, unique_sources
 from usfmae.corpus.stock import take_stock
-from usfmae.corpus.workers import in_processes
 
 log = get_logger(__name__)
 
@@ -37,6 +37,7 @@ def build_corpus(
     config: BuildConfig,
     hold_out: Sequence[tuple[str, Path]] = (),
     workers: int = 1,
+    engine: EngineName = "processes",
     resume: bool = False,
     overwrite: bool = False,
 ) -> Corpus:
@@ -48,6 +49,7 @@ def build_corpus(
         config: sizes and rules.
         hold_out: labelled sets whose images, recognised by content, stay out of the pool.
         workers: processes; the result is the same whatever their number.
+        engine: processes of this machine, or Ray; the result is the same too.
         resume: go on with an interrupted build of the same files and settings.
         overwrite: delete an earlier corpus first.
 
@@ -78,7 +80,7 @@ def build_corpus(
         parts = _parts(listings, config)
         try:
             held = held_out_hashes(held_files, config=config, workers=workers)
-            _store(parts, out, config, workers)
+            _store(parts, out, config, Crew(workers, engine))
         finally:
             write_json(out / CORPUS_FILE, {**state, "seconds": before_s + time.perf_counter() - started})
         stock = take_stock(out, listings, num_parts=len(parts), held=held, config=config)
@@ -161,14 +163,14 @@ def _parts(listings: Sequence[Listing], config: BuildConfig) -> list[Part]:
     return [Part(k // size, tuple(files[k : k + size])) for k in range(0, len(files), size)]
 
 
-def _store(parts: Sequence[Part], out: Path, config: BuildConfig, workers: int) -> None:
+def _store(parts: Sequence[Part], out: Path, config: BuildConfig, crew: Crew) -> None:
     """Build the parts that are not there yet."""
     total = sum(len(part.files) for part in parts)
     todo = [part for part in parts if not is_stored(out, part.index, size_px=config.size_px)]
     left = sum(len(part.files) for part in todo)
     started, num_done = time.perf_counter(), 0
     with progress_bar("corpus build", total=total, done=total - left) as bar:
-        for num_files in in_processes(partial(build_part, corpus=out, config=config), todo, workers=workers):
+        for num_files in crew.run(partial(build_part, corpus=out, config=config), todo):
             num_done += num_files
             bar.say(f"{num_done / (time.perf_counter() - started):.0f} files/s")
             bar.advance(num_files)

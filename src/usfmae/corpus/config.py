@@ -1,5 +1,7 @@
 """Every knob of a corpus build."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from usfmae.base.config import Config
@@ -20,7 +22,13 @@ class BuildConfig(Config):
     """Files that are read, stored and resumed together; one shard each."""
 
     max_frames_per_clip: int | None = Field(default=16, ge=1)
-    """Frames kept of a multi-frame file, spread evenly; None for all."""
+    """Frames kept of a multi-frame file; None for all."""
+
+    clip_choice: Literal["change", "even"] = "change"
+    """Which ones: spread by how much of the picture changes from one to the next, or by time."""
+
+    looked_at_per_clip: int | None = Field(default=512, ge=1)
+    """Frames, spread evenly, that "change" chooses from; None for all, however long the clip is."""
 
     min_side_px: int = Field(default=32, ge=1)
     """Smaller frames are left out."""

@@ -13,6 +13,7 @@ from usfmae.base.errors import FolderError, ImageError
 from usfmae.base.files import new_file, new_folder, read_json, write_json
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.sources import SourceFile, printable
+from usfmae.images.clip_choice import spread_by_change
 from usfmae.images.fingerprint import content_hash
 from usfmae.images.frame import Frame
 from usfmae.images.prepare import prepare
@@ -93,7 +94,10 @@ def is_stored(corpus: Path, index: int, *, size_px: int) -> bool:
 def _frames_of(file: SourceFile, config: BuildConfig) -> Iterator[Frame]:
     if file.frame is not None:
         return iter([read_frame(file.path, file.frame, key=file.array)])
-    return read_frames(file.path, max_frames=config.max_frames_per_clip, key=file.array)
+    if config.clip_choice == "even" or config.max_frames_per_clip is None:
+        return read_frames(file.path, max_frames=config.max_frames_per_clip, key=file.array)
+    looked_at = read_frames(file.path, max_frames=config.looked_at_per_clip, key=file.array)
+    return spread_by_change(looked_at, config.max_frames_per_clip)
 
 
 def _row(

@@ -71,6 +71,9 @@ class Listing:
     terms: Terms
     """What the licence allows."""
 
+    anatomy: str | None = None
+    """From the card; None where nobody said."""
+
 
 def list_source(source: Source, config: BuildConfig) -> Listing:
     """Find the files of a source.
@@ -97,7 +100,8 @@ def list_source(source: Source, config: BuildConfig) -> Listing:
             for item in labelled.items
         )
         card = get_card(source.dataset)
-        return Listing(source, files, (), (), card.licence.spdx or card.licence.stated, terms_of(card))
+        licence = card.licence.spdx or card.licence.stated
+        return Listing(source, files, (), (), licence, terms_of(card), card.anatomy_group)
     found, excluded, others = [], [], []
     for path in _files_below(source.root):
         name = printable(path.relative_to(source.root).as_posix())

@@ -155,6 +155,7 @@ def _source_entry(listing: Listing, num_images: int) -> dict[str, Any]:
         "folder": str(listing.source.root),
         "licence": listing.licence,
         "terms": listing.terms.model_dump(),
+        "anatomy": listing.anatomy,
         "num_files": len(listing.files),
         "num_images": num_images,
     }

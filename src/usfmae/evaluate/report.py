@@ -3,17 +3,18 @@
 import shlex
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from usfmae.base.files import write_text
+from usfmae.base.page import UNKNOWN, duration, number, table, write_page
 from usfmae.evaluate.report_compare import comparison_section
 from usfmae.evaluate.report_folders import ResultFolder, RunFolder, read_result, read_run
 from usfmae.evaluate.report_result import result_section
 from usfmae.evaluate.report_run import run_section
-from usfmae.evaluate.report_words import UNKNOWN, duration, number, table
+
+FOOT = """Numbers in square brackets are 95 % bootstrap intervals: whole patients (or groups) are drawn with
+replacement, since two images of one person are not two observations. Bands of ROC curves hold at each
+point. Nothing on this page was loaded from elsewhere."""
 
 
 def write_report(out: Path, *, title: str, runs: Sequence[Path] = (), results: Sequence[Path] = ()) -> Path:
@@ -42,14 +43,9 @@ def write_report(out: Path, *, title: str, runs: Sequence[Path] = (), results: S
     parts = [comparison_section(read_results)] if results or not runs else []
     parts += [run_section(run) for run in read_runs]
     parts += [result_section(result) for result in read_results]
-    template = Template(files("usfmae.evaluate").joinpath("report.html").read_text(encoding="utf-8"))
-    page = template.substitute(
-        title=escape(title),
-        summary=_summary(read_runs, read_results),
-        body="".join(parts),
-        done=_what_was_done([*read_runs, *read_results]),
-    )
-    write_text(path, page)
+    done = _what_was_done([*read_runs, *read_results])
+    parts.append(f"\n<section><h2>What was done</h2>\n{done}\n</section>\n")
+    write_page(path, title=title, summary=_summary(read_runs, read_results), body="".join(parts), foot=FOOT)
     return path
 
 

@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 
+from usfmae.base.page import UNKNOWN, count, number, table
 from usfmae.evaluate.report_charts import Row, interval_chart
 from usfmae.evaluate.report_folders import ResultFolder
-from usfmae.evaluate.report_words import UNKNOWN, count, interval, metric_name, number, table
+from usfmae.evaluate.report_words import interval, metric_name
 from usfmae.evaluate.statistics import Interval, paired_difference
 
 SHOWN = ("macro_f1", "auroc", "accuracy", "sensitivity", "specificity")

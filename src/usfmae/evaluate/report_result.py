@@ -6,22 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from usfmae.base.page import UNKNOWN, count, duration, number, sentences, table
 from usfmae.evaluate.metrics import METRICS
 from usfmae.evaluate.predictions import per_group
 from usfmae.evaluate.report_charts import Line, line_chart
 from usfmae.evaluate.report_compare import SHOWN
 from usfmae.evaluate.report_folders import ResultFolder
-from usfmae.evaluate.report_words import (
-    UNKNOWN,
-    count,
-    duration,
-    interval,
-    is_number,
-    metric_name,
-    number,
-    sentences,
-    table,
-)
+from usfmae.evaluate.report_words import interval, is_number, metric_name
 from usfmae.evaluate.roc import roc_curve
 
 

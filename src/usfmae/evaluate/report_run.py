@@ -6,18 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from usfmae.base.page import UNKNOWN, count, duration, number, sentences
 from usfmae.evaluate.report_charts import Line, line_chart
 from usfmae.evaluate.report_folders import Pictures, RunFolder
-from usfmae.evaluate.report_words import (
-    UNKNOWN,
-    count,
-    duration,
-    is_number,
-    metric_name,
-    number,
-    picture,
-    sentences,
-)
+from usfmae.evaluate.report_words import is_number, metric_name
+from usfmae.images.picture_tag import picture
 
 MAX_LOOKS, MAX_SHOWN, MAX_SAMPLES = 5, 4, 8
 

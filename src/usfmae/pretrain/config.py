@@ -6,6 +6,7 @@ from pydantic import Field
 
 from usfmae.base.config import Config
 from usfmae.base.input_spec import GREY_MEAN, GREY_STD, InputSpec
+from usfmae.corpus.balance import BalanceConfig
 from usfmae.engine.augment import AugmentConfig
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
@@ -37,6 +38,9 @@ class PretrainConfig(Config):
     augment: AugmentConfig = AugmentConfig()
     """Random crops and flips."""
 
+    balance: BalanceConfig = BalanceConfig()
+    """How often images of large sources and long clips are drawn."""
+
     optim: OptimConfig = OptimConfig()
     """Optimiser and learning rate."""
 
@@ -50,7 +54,7 @@ class PretrainConfig(Config):
     """Images per optimiser step, over all devices."""
 
     epochs: float = Field(default=400.0, gt=0)
-    """Times that each image is seen."""
+    """Times that each image is seen; on average over the pool where it is balanced."""
 
     seed: int = Field(default=0, ge=0)
     """With the settings and the corpus it decides every number of the run."""

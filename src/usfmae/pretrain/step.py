@@ -1,6 +1,7 @@
 """Batch number s of a run, and the loss of a batch."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -8,11 +9,12 @@ from torch import Tensor, nn
 
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.seeds import rng_for, seed_for
+from usfmae.corpus.balance import image_weights
 from usfmae.corpus.shards import Corpus
 from usfmae.engine.augment import augment_batch
 from usfmae.engine.devices import to_input
 from usfmae.engine.loop import Batch
-from usfmae.engine.sampler import batch_indices
+from usfmae.engine.sampler import Weights, batch_indices
 from usfmae.models.masking import Hiding, hide_patches
 from usfmae.pretrain.config import PretrainConfig
 
@@ -31,7 +33,11 @@ class PretrainBatches:
         """Grey bytes "b p p", indices of visible patches "b v", indices of hidden patches "b h"."""
         config = self.config
         indices = batch_indices(
-            step, num_images=len(self.corpus), global_batch=config.global_batch, seed=config.seed
+            step,
+            num_images=len(self.corpus),
+            global_batch=config.global_batch,
+            seed=config.seed,
+            weights=self.weights,
         )
         views = augment_batch(
             self.corpus.read(indices),
@@ -46,6 +52,12 @@ class PretrainBatches:
             rng=torch.Generator().manual_seed(seed_for(config.seed, "hide", step)),
         )
         return torch.from_numpy(views), hiding.visible, hiding.hidden
+
+    @cached_property
+    def weights(self) -> Weights | None:
+        """How often each image is drawn; None for all alike."""
+        chances = image_weights(self.corpus, self.config.balance)
+        return None if chances is None else Weights(chances)
 
 
 @dataclass(frozen=True)
