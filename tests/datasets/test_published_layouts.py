@@ -152,6 +152,12 @@ FILES = {
         " | Thyroid Dataset/tn3k/trainval-mask/0001.jpg",
         "Thyroid Dataset/tn3k/test-image/0001.jpg | - | = | test | Thyroid Dataset/tn3k/test-mask/0001.jpg",
     ],
+    "tg3k": [
+        "Thyroid Dataset/tg3k/thyroid-image/0001.jpg | - | = | -"
+        " | Thyroid Dataset/tg3k/thyroid-mask/0001.jpg",
+    ],
+    "ddti": ["1_or_data/image/1.PNG | - | = | - | 1_or_data/mask/1.PNG"],
+    "feft": ["aorta/a.png | aorta | = | - | -", "V sign/b_mask.png | V sign | = | - | -"],
     "ultrasound-fetus": [
         f"{FETUS}/{folder}/{label}/{label}.png | {label} | = | {side} | -"
         for folder, side, label in (
