@@ -24,6 +24,7 @@ def list_datasets(
 
     from usfmae.base.config import nearest
     from usfmae.base.errors import SettingError
+    from usfmae.cli.pairs import existing_folder
     from usfmae.datasets.card import all_cards
     from usfmae.datasets.catalogue import (
         ACCESS_WORDS,
@@ -34,6 +35,8 @@ def list_datasets(
     )
     from usfmae.datasets.terms import terms_of
 
+    if root is not None:
+        existing_folder(root)
     cards = public_cards(all_cards().values())
     if markdown:
         typer.echo(catalogue_page(cards), nl=False)
@@ -85,7 +88,7 @@ def show(name: NameArgument) -> None:
 @app.command()
 def check(
     name: NameArgument,
-    root: Annotated[Path, typer.Option(help="Where it lies.")],
+    root: Annotated[Path, typer.Option(help="Where it lies, or the ROOT of `fetch`: ROOT/NAME.")],
     quick: Annotated[bool, typer.Option("--quick", help="Look at names and tables only.")] = False,
 ) -> None:
     """Read a copy of a dataset and say what is in it, what is missing, and whether label maps fit."""
@@ -93,11 +96,15 @@ def check(
 
     from usfmae.base.errors import DatasetError
     from usfmae.cli.pairs import existing_folder
+    from usfmae.datasets.fetch.run import FETCHED_FILE
     from usfmae.datasets.inspect import inspect
     from usfmae.datasets.registry import read_dataset
     from usfmae.datasets.splits import official_splits
 
-    found = read_dataset(name, existing_folder(root), find_clusters=not quick)
+    folder = existing_folder(root)
+    if (folder / name / FETCHED_FILE).is_file():
+        folder = folder / name
+    found = read_dataset(name, folder, find_clusters=not quick)
     counts = Counter(item.label for item in found.items if item.label is not None)
     media = Counter(item.media for item in found.items)
     what = ", ".join(f"{count} {kind}s" for kind, count in sorted(media.items()))
@@ -186,3 +193,11 @@ def fetch(
                 for card in cards
             ]
     typer.echo(coverage_table(results))
+    lacking = [one for one in results if one.hint]
+    if lacking:
+        first = lacking[0]
+        raise FetchError(
+            f"{len(lacking)} of {len(results)} sets are not here as their cards say (first: {first.card.id}: "
+            f"{first.message})",
+            hint=first.hint,
+        )

@@ -51,6 +51,10 @@ DAMAGE = (
 """What the standard library raises on damaged bytes."""
 
 
+class NoArchiveError(ArchiveError):
+    """A file with the first bytes of no archive."""
+
+
 @runtime_checkable
 class Readable(Protocol):
     """Whatever gives bytes."""
@@ -80,7 +84,7 @@ def find_format(archive: Path) -> Format:
     """The format of an archive by its first bytes.
 
     Raises:
-        ArchiveError: missing, empty, a web page, or of a format that is not known.
+        ArchiveError: missing, empty, a web page, or of a format that is not known (`NoArchiveError`).
     """
     try:
         with parts_of(archive)[0].open("rb") as file:
@@ -103,7 +107,7 @@ def find_format(archive: Path) -> Format:
         return "tar"
     if b"PK\x05\x06" in tail:
         return "zip"  # the last part of a split one, whose directory tells how many there are
-    raise ArchiveError(
+    raise NoArchiveError(
         f"{archive}: is no archive of a known format", hint="zip, tar, gz, bz2, xz, 7z and rar are unpacked"
     )
 

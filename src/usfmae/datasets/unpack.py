@@ -85,7 +85,7 @@ def unpack(archive: Path, into: Path, *, limits: Limits | None = None) -> Unpack
         _unpack_one(archive, temporary, budget, depth=0)
         if not out.num_files:
             raise ArchiveError(f"{archive}: holds no file")
-        _move_in(temporary, into)
+        move_in(temporary, into)
     return out
 
 
@@ -306,7 +306,7 @@ def _take_over(folder: Path, into: Path, names: list[str], budget: _Budget) -> l
     return sorted(found)
 
 
-def _move_in(temporary: Path, into: Path) -> None:
+def move_in(temporary: Path, into: Path) -> None:
     """Let the unpacked files take their place: by one rename where the folder is new."""
     temporary.chmod(0o755)
     if not into.exists() or not any(into.iterdir()):

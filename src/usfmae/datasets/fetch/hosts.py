@@ -8,6 +8,7 @@ local stand-in that answers as the documentation says.
 import json
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ import httpx
 from usfmae.base.config import Config
 from usfmae.base.errors import FetchError
 from usfmae.datasets.card import Card, Download
+from usfmae.datasets.fetch.answers import RETRIED
+from usfmae.datasets.fetch.download import Patience
 from usfmae.datasets.fetch.receipt import Expected
 
 
@@ -60,6 +63,7 @@ def plan_downloads(
     hosts: Hosts | None = None,
     env: Mapping[str, str] | None = None,
     home: Path | None = None,
+    patience: Patience | None = None,
 ) -> Plan:
     """How to come by the files of a dataset.
 
@@ -69,6 +73,7 @@ def plan_downloads(
         hosts: where the hosts are.
         env: environment with KAGGLE_USERNAME and KAGGLE_KEY; this process's when None.
         home: folder with `.kaggle/kaggle.json`; the user's when None.
+        patience: how often a host that does not answer is asked again.
 
     Raises:
         FetchError: a token is wanted and not there, or a host does not answer as it should.
@@ -88,7 +93,7 @@ def plan_downloads(
         return Plan(_without_spares(direct), None)
     for name, ask in (("zenodo", _zenodo), ("figshare", _figshare), ("mendeley", _mendeley)):
         if name in host:
-            return Plan(ask(card, hosts, client), None)
+            return Plan(ask(card, hosts, _Asking(client, patience or Patience())), None)
     if "drive" in host and (file := _drive_file(card)):
         return Plan((Wanted(f"{card.id}.zip", f"{hosts.drive}/download?{file}", _sums(card)),), None)
     repository = None if "drive" in host or "github" not in host else _github(card, hosts)
@@ -130,7 +135,10 @@ def _is_spare(file: Download) -> bool:
 
 
 def _without_spares(files: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
-    """Of a dataset's file and the archive of the whole, which hold the same, the one with a checksum."""
+    """Of files that hold the same, one: that with a checksum, or a Girder collection and not its folders."""
+    collections = tuple(file for file in files if "/api/v1/collection/" in file.url)
+    if collections:
+        return collections
     whole = [file for file in files if re.match(r"(\w+-\d+\.zip|.*files-archive)", file.name)]
     rest = [file for file in files if file not in whole]
     return tuple(rest or whole)
@@ -152,22 +160,46 @@ def _record_number(card: Card, pattern: str) -> str:
     return found[1]
 
 
-def _ask(client: httpx.Client, url: str) -> Any:
-    try:
-        answer = client.get(url, follow_redirects=True, timeout=30.0)
-        answer.raise_for_status()
-        return answer.json()
-    except (httpx.HTTPError, json.JSONDecodeError, UnicodeDecodeError) as error:
+@dataclass(frozen=True)
+class _Asking:
+    """Asks a host's interface, again where it is busy."""
+
+    client: httpx.Client
+    patience: Patience
+
+    def __call__(self, url: str) -> Any:
+        for number in range(1, min(self.patience.tries, 4) + 1):
+            try:
+                answer = self.client.get(url, follow_redirects=True, timeout=30.0)
+                answer.raise_for_status()
+                return answer.json()
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
+                last: Exception = error
+                passes = isinstance(error, httpx.TransportError) or (
+                    isinstance(error, httpx.HTTPStatusError) and error.response.status_code in RETRIED
+                )
+                if not passes:
+                    break
+            time.sleep(min(self.patience.first_wait_s * 2 ** (number - 1), self.patience.max_wait_s))
         raise FetchError(
-            f"{url}: gives no list of files ({error or type(error).__name__})",
+            f"{url}: gives no list of files ({str(last) or type(last).__name__})",
             hint="try again later, or download in a browser and use --from",
-        ) from error
+        ) from last
 
 
 def _listed(card: Card, url: str, files: list[Wanted]) -> tuple[Wanted, ...]:
-    """The files that the card names, or all where it names none of them."""
+    """The files that the card names, or all where it names none of them.
+
+    Raises:
+        FetchError: there are none, or one has a name or an address that no file can have.
+    """
     if not files:
         raise FetchError(f"{url}: lists no files", hint=f"look at {card.access.page}")
+    for file in files:
+        if not re.fullmatch(r"(?!\.)[^/\\\x00-\x1f]{1,200}", file.name) or not file.url.startswith("http"):
+            raise FetchError(
+                f"{url}: lists a file that cannot be one ({file.name!r})", hint=f"look at {card.access.page}"
+            )
     named = {file.name: file for file in card.access.files}
     chosen = [file for file in files if file.name in named] or files
     kept = []
@@ -184,7 +216,7 @@ def _listed(card: Card, url: str, files: list[Wanted]) -> tuple[Wanted, ...]:
     return tuple(kept)
 
 
-def _zenodo(card: Card, hosts: Hosts, client: httpx.Client) -> tuple[Wanted, ...]:
+def _zenodo(card: Card, hosts: Hosts, ask: _Asking) -> tuple[Wanted, ...]:
     number = _record_number(card, r"(\d{6,})")
     url = f"{hosts.zenodo}/api/records/{number}"
     try:
@@ -199,14 +231,14 @@ def _zenodo(card: Card, hosts: Hosts, client: httpx.Client) -> tuple[Wanted, ...
                     else None,
                 ),
             )
-            for file in _ask(client, url)["files"]
+            for file in ask(url)["files"]
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _odd(url, error) from error
     return _listed(card, url, files)
 
 
-def _figshare(card: Card, hosts: Hosts, client: httpx.Client) -> tuple[Wanted, ...]:
+def _figshare(card: Card, hosts: Hosts, ask: _Asking) -> tuple[Wanted, ...]:
     number = _record_number(card, r"(?:article |/)(\d{7,})")
     url = f"{hosts.figshare}/v2/articles/{number}/files"
     try:
@@ -216,14 +248,14 @@ def _figshare(card: Card, hosts: Hosts, client: httpx.Client) -> tuple[Wanted, .
                 file["download_url"],
                 Expected(bytes=file["size"], md5=file.get("computed_md5") or None),
             )
-            for file in _ask(client, url)
+            for file in ask(url)
         ]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _odd(url, error) from error
     return _listed(card, url, files)
 
 
-def _mendeley(card: Card, hosts: Hosts, client: httpx.Client) -> tuple[Wanted, ...]:
+def _mendeley(card: Card, hosts: Hosts, ask: _Asking) -> tuple[Wanted, ...]:
     number = _record_number(card, r"\b([a-z0-9]{10})\b")
     version = re.search(r"\bv(\d+)", card.access.record or "")
     wanted = version[1] if version else 1
@@ -235,9 +267,9 @@ def _mendeley(card: Card, hosts: Hosts, client: httpx.Client) -> tuple[Wanted, .
                 file["content_details"]["download_url"],
                 Expected(bytes=file.get("size"), sha256=file["content_details"].get("sha256_hash")),
             )
-            for file in _ask(client, url)
+            for file in ask(url)
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _odd(url, error) from error
     return _listed(card, url, files)
 
