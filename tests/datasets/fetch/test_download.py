@@ -333,3 +333,13 @@ def test_a_sum_in_capital_letters_is_the_same_sum(client, tmp_path):
         get(server, tmp_path / "set.zip", client, capital)
         get(server, tmp_path / "set.zip", client, capital)
         assert len(server.requests) == 1
+
+
+def test_a_disk_that_is_full_is_said_with_a_hint_that_fetch_knows(client, tmp_path, monkeypatch):
+    def full(path, content):
+        raise FolderError("no space left", hint="free some space, then go on with --resume")
+
+    monkeypatch.setattr(module, "write_json", full)
+    with serve(CONTENT) as server, pytest.raises(FolderError, match="no space left") as error:
+        get(server, tmp_path / "set.zip", client)
+    assert error.value.hint == "free some space; the same command goes on"

@@ -42,6 +42,7 @@ from usfmae.datasets.fetch.receipt import (
 
 log = get_logger(__name__)
 
+FULL_HINT = "free some space; the same command goes on"
 HEAD_BYTES = 4096
 """Enough to tell a web page."""
 
@@ -186,7 +187,7 @@ class _Part:
     def learn(self, state: dict[str, Any]) -> None:
         """Note the state of the server's file."""
         self.state = state
-        write_json(self.note, state)
+        _write_note(self.note, state)
 
     def forget(self) -> None:
         self.state = {}
@@ -280,7 +281,7 @@ def _collect(url: str, part: _Part, answer: httpx.Response, expected: Expected, 
                     done = size // MEGABYTE
                 bar.say(f"{size / MEGABYTE / max(time.monotonic() - started, 1e-3):.1f} MB/s")
     except OSError as error:
-        hint = "free some space; the same command goes on" if error.errno == 28 else ""
+        hint = FULL_HINT if error.errno == 28 else ""
         raise FolderError(f"{part.path}: cannot be written ({error.strerror or error})", hint=hint) from error
     if total is not None and size < total:
         raise TryAgainError(f"the connection ended after {size:,} of {total:,} bytes")
@@ -303,10 +304,17 @@ def _finished(url: str, path: Path, part: _Part, expected: Expected) -> Receipt:
             raise WrongFileError(f"its {name} is {getattr(receipt, name)}, the card says {promised}")
     if receipt.bytes == 0 and expected.bytes != 0:
         raise WrongFileError("it is empty (0 bytes)")
-    write_json(receipt_path(path), receipt.model_dump())
+    _write_note(receipt_path(path), receipt.model_dump())
     part.path.replace(path)
     part.note.unlink(missing_ok=True)
     return receipt
+
+
+def _write_note(path: Path, content: dict[str, Any]) -> None:
+    try:
+        write_json(path, content)
+    except FolderError as error:  # its hint is that of commands with --resume
+        raise FolderError(error.message, hint=FULL_HINT) from error
 
 
 def _reason(error: Exception) -> str:
