@@ -7,6 +7,9 @@ import typer
 
 app = typer.Typer(help="Known labelled datasets: cards, checks, fakes.", no_args_is_help=True)
 
+NUM_NAMED = 50
+"""Files that `check` names before it only counts them."""
+
 NameArgument = Annotated[str, typer.Argument(help="See `usfmae datasets list`.")]
 
 
@@ -129,6 +132,10 @@ def check(
             typer.echo(f"note: {note}")
     for note in found.notes:
         typer.echo(f"note: {note}")
+    for problem in problems[:NUM_NAMED]:
+        typer.echo(f"problem: {problem}")
+    if len(problems) > NUM_NAMED:
+        typer.echo(f"problem: and {len(problems) - NUM_NAMED:,} more")
     if problems:
         raise DatasetError(
             f"{len(problems)} files do not open or do not fit (first: {problems[0]})",

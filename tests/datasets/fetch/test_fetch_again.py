@@ -168,3 +168,14 @@ def test_the_command_line_ends_with_the_table_and_a_status(tmp_path, capsys):
     assert run("fetch", "folder", *root) == 2
     assert run("list", "--root", tmp_path / "nowhere") == 2
     assert "nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_check_names_every_file_that_does_not_fit(tmp_path, capsys):
+    fake_dataset("bus-bra", tmp_path / "b", num_patients=8)
+    broken = sorted(tmp_path.glob("b/Images/*.png"))[:2]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:200])
+    assert run("check", "bus-bra", "--root", tmp_path / "b") == 2
+    out, err = capsys.readouterr()
+    assert all(f"problem: {path}" in out for path in broken)
+    assert "2 files do not open or do not fit" in err

@@ -13,6 +13,24 @@ from usfmae.datasets.fetch.receipt import Expected, receipt_of
 CONTENT = random.Random(0).randbytes(150_000)
 HASTY = Patience(tries=6, first_wait_s=0.001, max_wait_s=0.005, connect_s=2.0, stall_s=0.15)
 
+
+class Cut(httpx.SyncByteStream):
+    """Half of the content, and then the line breaks."""
+
+    def __iter__(self):
+        yield CONTENT[:75_000]
+        raise httpx.RemoteProtocolError("peer closed connection")
+
+
+def test_a_whole_file_of_unknown_length_is_not_put_behind_a_piece(tmp_path):
+    named = {"transfer-encoding": "chunked", "etag": '"a"'}
+    bodies = iter([Cut(), httpx.ByteStream(CONTENT)])
+    answers = httpx.MockTransport(lambda request: httpx.Response(200, stream=next(bodies), headers=named))
+    with httpx.Client(transport=answers) as client:
+        download("https://a.test/x", tmp_path / "x", expected=Expected(), client=client, patience=HASTY)
+    assert (tmp_path / "x").read_bytes() == CONTENT
+
+
 FAULTS = (
     *("cut", "cut", "stall", "throttle", "long", "short", "500", "503", "page", "ignore-range"),
     *("other-place", "redirect", "changed"),
