@@ -135,6 +135,7 @@ def test_images_and_label_maps_that_are_not_here_are_counted(bus_bra):
     (bus_bra / "Masks/mask_0001-l.png").unlink()
     labelled_set = read("bus-bra", bus_bra)
     assert len(labelled_set) == 12
+    assert labelled_set.missing == ("Images/bus_0003-l.png", "Images/bus_0004-r.png")
     assert labelled_set.notes[1:] == (
         "2 of 14 images named by bus_data.csv are not here (first: Images/bus_0003-l.png)",
         "images without label map: 1 (first: Images/bus_0001-l.png) of 12",

@@ -132,10 +132,11 @@ def check(
             typer.echo(f"note: {note}")
     for note in found.notes:
         typer.echo(f"note: {note}")
-    for problem in problems[:NUM_NAMED]:
-        typer.echo(f"problem: {problem}")
-    if len(problems) > NUM_NAMED:
-        typer.echo(f"problem: and {len(problems) - NUM_NAMED:,} more")
+    for word, named in (("missing", found.missing), ("problem", problems)):
+        for text in named[:NUM_NAMED]:
+            typer.echo(f"{word}: {text}")
+        if len(named) > NUM_NAMED:
+            typer.echo(f"{word}: and {len(named) - NUM_NAMED:,} more")
     if problems:
         raise DatasetError(
             f"{len(problems)} files do not open or do not fit (first: {problems[0]})",

@@ -59,7 +59,7 @@ class CocoLayout(Layout):
         notes = missing_notes(base, missing, total=len(content["images"]), by=self.annotations)
         names, labels = labels_of(texts, classes, place=str(file))
         labelled = [replace(item, label=label) for item, label in zip(items, labels, strict=True)]
-        return finish(root, labelled, names, notes, group_kind="patient", wants_masks=True)
+        return finish(root, labelled, names, notes, group_kind="patient", wants_masks=True, missing=missing)
 
     def _categories(self, file: Path, content: dict[str, Any]) -> dict[int, int]:
         category_of: dict[int, int] = {}

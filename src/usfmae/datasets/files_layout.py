@@ -109,10 +109,12 @@ class FilesLayout(Layout):
                 items.append(_item(base, name, part, facts, masks))
         notes += _patient_notes(base, without_patient, num_used=len(items))
         notes += self._unread_notes(names, used)
+        missing: list[str] = []
         for (join, table), seen in zip(joins, named, strict=True):
             unmatched = [name for name in table if name not in seen]
             if unmatched:
                 notes.append(missing_note(join, unmatched, total=len(table)))
+            missing += unmatched
         items, class_names = _labelled(root, items, said, classes, notes)
         by_table = bool(items) and num_by_table == len(items)
         kind = "patient" if by_table else self._group_kind(items)
@@ -125,6 +127,7 @@ class FilesLayout(Layout):
             notes,
             group_kind=kind,
             wants_masks=self._wants_masks,
+            missing=missing,
             wants_classes=False,  # one archive of several, for pretraining
         )
 

@@ -99,6 +99,7 @@ class TableLayout(Layout):
             notes + missing_notes(base, missing, total=len(rows), by=self.table),
             group_kind="patient" if self.patient_column else "file",
             wants_masks=bool(self.masks),
+            missing=missing,
         )
 
     def _read_folds(self, base: Path) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -167,7 +168,7 @@ class ListsLayout(Layout):
                 f"{base}: {listed(shared)} of {len(sides):,} images stand in the lists of two sides"
             )
         all_notes = (*notes, *missing_notes(base, missing, total=num_named, by="the lists"))
-        return finish(root, items, classes, all_notes, wants_masks=bool(self.masks))
+        return finish(root, items, classes, all_notes, wants_masks=bool(self.masks), missing=missing)
 
     def _read_stems(self, stem_list: Path, class_list: Path, *, num_classes: int) -> dict[str, int]:
         """The class index of each stem of one side; both lists must name the same images."""

@@ -22,6 +22,9 @@ class Reading:
     group_kind: GroupKind = "file"
     """What `Item.group` is, as the files say."""
 
+    missing: tuple[str, ...] = ()
+    """Images that a table names and the folder lacks, as the table names them."""
+
 
 class Layout(Config):
     """Base of all layouts."""
@@ -134,6 +137,7 @@ def finish(
     group_kind: GroupKind = "file",
     wants_masks: bool,
     wants_classes: bool = True,
+    missing: Iterable[str] = (),
 ) -> Reading:
     """Order the items, count what lacks a label map, and refuse a set that cannot be learnt from.
 
@@ -157,4 +161,4 @@ def finish(
     if absent:
         notes.append(f"classes without an image: {', '.join(absent)}")
     ordered = tuple(sorted(items, key=lambda item: item.name))
-    return Reading(ordered, classes, tuple(notes), group_kind)
+    return Reading(ordered, classes, tuple(notes), group_kind, tuple(missing))

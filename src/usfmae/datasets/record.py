@@ -85,6 +85,9 @@ class LabelledSet:
 
     group_kind: GroupKind
 
+    missing: tuple[str, ...] = ()
+    """Images that its tables name and this copy lacks."""
+
     def __len__(self) -> int:
         return len(self.items)
 

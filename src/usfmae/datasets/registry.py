@@ -61,6 +61,7 @@ def read_dataset(name: str, root: Path, *, find_clusters: bool = True) -> Labell
         items=reading.items,
         notes=(*_count_note(card, reading), *reading.notes),
         group_kind=reading.group_kind,
+        missing=reading.missing,
     )
     if find_clusters and reading.group_kind == "file":
         return group_near_duplicates(labelled_set)

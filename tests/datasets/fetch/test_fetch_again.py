@@ -179,3 +179,16 @@ def test_check_names_every_file_that_does_not_fit(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert all(f"problem: {path}" in out for path in broken)
     assert "2 files do not open or do not fit" in err
+
+
+def test_check_names_every_image_that_is_missing_and_says_what_is_left(tmp_path, capsys):
+    fake_dataset("bus-bra", tmp_path / "b", num_patients=8)
+    images = sorted((tmp_path / "b" / "Images").glob("*.png"))
+    for path in images[::2]:
+        path.unlink()
+    assert run("check", "bus-bra", "--root", tmp_path / "b", "--quick") == 0
+    out = capsys.readouterr().out
+    assert f"bus-bra: {len(images) // 2} images" in out
+    assert [line for line in out.splitlines() if line.startswith("missing: ")] == [
+        f"missing: Images/{path.name}" for path in images[::2]
+    ]
