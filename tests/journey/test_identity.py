@@ -1,0 +1,82 @@
+"""What a DICOM file says of a person is nowhere in what the program writes or prints."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from usfmae.cli.main import main
+
+pydicom = pytest.importorskip("pydicom")
+from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: E402
+
+PLANTED = ("Zapfenstein", "Q7731904", "Klinik-Xylo", "19530717", "Geheimnotiz", "Overlaywort", "Privatwort")
+
+
+def planted_dicom(path: Path, seed: int, *, cut: bool = False) -> Path:
+    """An ultrasound still with an identity in tags, private tags, a nested sequence and an overlay."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.PatientName, dataset.PatientID = "Zapfenstein^Erika", "Q7731904"
+    dataset.InstitutionName, dataset.PatientBirthDate = "Klinik-Xylo", "19530717"
+    dataset.ImageComments = "Geheimnotiz"
+    dataset.RequestAttributesSequence = [Dataset()]
+    dataset.RequestAttributesSequence[0].ScheduledProcedureStepDescription = "Geheimnotiz Zapfenstein"
+    dataset.private_block(0x0009, "Privatwort GmbH", create=True).add_new(
+        0x01, "LO", "Privatwort Zapfenstein"
+    )
+    dataset.add_new((0x6000, 0x0010), "US", 8)
+    dataset.add_new((0x6000, 0x0011), "US", 16)
+    dataset.add_new((0x6000, 0x0022), "LO", "Overlaywort")
+    dataset.add_new((0x6000, 0x0100), "US", 1)
+    dataset.add_new((0x6000, 0x3000), "OB", b"Overlaywort     ")
+    dataset.Modality, dataset.Rows, dataset.Columns = "US", 64, 80
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 10), dtype=np.uint8)
+    dataset.PixelData = coarse.repeat(8, axis=0).repeat(8, axis=1).tobytes()
+    dataset["PixelData"].VR = "OB"
+    dataset.save_as(path, enforce_file_format=True)
+    if cut:
+        path.write_bytes(path.read_bytes()[:-2000])
+    return path
+
+
+def traces(content: bytes) -> list[str]:
+    """The planted words in some bytes, in any of the encodings that files use."""
+    return [
+        word
+        for word in PLANTED
+        if any(word.encode(kind).lower() in content.lower() for kind in ("utf-8", "utf-16-le", "utf-16-be"))
+    ]
+
+
+def test_the_search_finds_what_is_planted(tmp_path):
+    assert traces(planted_dicom(tmp_path / "a.dcm", 0).read_bytes()) == list(PLANTED)
+
+
+def test_nobody_is_named_in_a_corpus_its_page_or_what_is_printed(tmp_path, capfd):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for k in range(6):
+        planted_dicom(scans / f"{k}.dcm", k)
+    planted_dicom(scans / "cut.dcm", 7, cut=True)
+    corpus, page = tmp_path / "corpus", tmp_path / "page.html"
+
+    def run(*words: object) -> int:
+        return main(["--debug", *map(str, words)])
+
+    build = ("corpus", "build", "--images", scans, "--out", corpus, "--workers", "1")
+    assert run(*build, "--set", "max_unreadable_ratio=0.5") == 0
+    assert run("corpus", "show", corpus, "--html", page, "--montage", tmp_path / "montage.png") == 0
+    out, err = capfd.readouterr()
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and scans not in path.parents]
+    assert len(written) >= 5
+    assert "cut.dcm" in (corpus / "corpus.json").read_text()
+    assert {str(path): found for path in written if (found := traces(path.read_bytes()))} == {}
+    assert traces((out + err).encode()) == []
