@@ -7,7 +7,7 @@ and the one is taken whose region has the sharpest outline: echo ends at the edg
 a knife, but fades out raggedly inside.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int, UInt8
 
 from usfmae.images.frame import Grey
 
-BLACK_TOLERANCES = (0, 1, 3, 8)
+BLACK_TOLERANCES = (0, 2, 6)
 """Levels above the darkest of the border that still count as black, in the order in which they are tried."""
 
 MAX_BLACK = 20
@@ -73,8 +73,13 @@ def find_echo(
         if echo is None:
             continue
         region = _with_outline(echo, foreground)
-        # A larger region wins if it is about as sharp: dim echo is lost before margin is gained.
-        score = region.sharpness + 0.3 * float(region.hull.mean())
+        covered, full = float(region.hull.sum()), float(foreground.sum())
+        score = (
+            region.sharpness
+            + float(echo.sum()) / covered  # not riddled: dark tissue was not taken for margin
+            + float((foreground & region.hull).sum()) / full  # and nothing large was left out
+            + 0.3 * covered / grey.size
+        )
         if score > best_score + 1e-9:
             best, best_score = region, score
     return best
@@ -125,12 +130,13 @@ def _panels(grey: Grey, border: UInt8[np.ndarray, "point"]) -> Bool[np.ndarray, 
     for level in chosen:
         distance = cv2.absdiff(grey, np.full_like(grey, level))
         flat |= ((distance <= 2) & (spread <= 6)).astype(np.uint8)
-        loose |= (distance <= 12).astype(np.uint8)
+        loose |= (distance <= 16).astype(np.uint8)
     # Rulers and frames drawn on a panel cut it into parts: they belong together across a gap of text size.
     kernel = np.ones((text_px(*grey.shape),) * 2, np.uint8)
-    closed = cv2.morphologyEx(flat, cv2.MORPH_CLOSE, kernel)
-    smooth = loose & (spread <= 10).astype(np.uint8)  # a second shade of the panel between its lines of text
-    panel = _touching_border(closed | smooth).astype(np.uint8) & (flat | smooth)
+    # A second shade of the panel lies between its lines of text, so near what is surely panel.
+    smooth = loose & (spread <= 12).astype(np.uint8) & cv2.dilate(flat, kernel, iterations=2)
+    closed = cv2.morphologyEx(flat | smooth, cv2.MORPH_CLOSE, kernel)
+    panel = _touching_border(closed).astype(np.uint8) & (flat | smooth)
     return np.asarray((panel | (cv2.dilate(panel, kernel) & loose)) > 0)
 
 
@@ -150,21 +156,29 @@ def _large_things(inside: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray
     size = text_px(*inside.shape)
     kernel = np.ones((size, size), np.uint8)
     opened = cv2.morphologyEx(inside, cv2.MORPH_OPEN, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8, ltype=cv2.CV_16U)
-    if count < 2:
+    contours, _ = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
         return None
-    first = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    kept = [i for i in range(1, count) if i == first or _continues(stats[i], stats[first], inside.shape[0])]
-    large = np.isin(labels, kept).astype(np.uint8) if len(kept) > 1 else (labels == first).astype(np.uint8)
+    areas = [cv2.contourArea(contour) for contour in contours]
+    boxes = [cv2.boundingRect(contour) for contour in contours]
+    first = int(np.argmax(areas))
+    kept = [
+        contours[i]
+        for i in range(len(contours))
+        if i == first or _continues(boxes[i], boxes[first], areas[i] / max(areas[first], 1.0), inside.shape[0])
+    ]
+    large = np.zeros_like(inside)
+    cv2.drawContours(large, kept, -1, 1, cv2.FILLED)
     return np.asarray(cv2.dilate(large, kernel) & inside)
 
 
-def _continues(other: Int[np.ndarray, "5"], first: Int[np.ndarray, "5"], height: int) -> bool:
-    left, top, width, tall, area = (int(value) for value in other)
-    first_left, first_top, first_width, first_tall, first_area = (int(value) for value in first)
+def _continues(other: Sequence[int], first: Sequence[int], area_ratio: float, height: int) -> bool:
+    """Whether a thing continues another; both as (left, top, width, height)."""
+    left, top, width, tall = other
+    first_left, first_top, first_width, first_tall = first
     rows = min(top + tall, first_top + first_tall) - max(top, first_top)
     columns = min(left + width, first_left + first_width) - max(left, first_left)
-    beside = rows >= 0.7 * max(tall, first_tall) and area >= 0.3 * first_area
+    beside = rows >= 0.7 * max(tall, first_tall) and area_ratio >= 0.3
     stacked = columns >= 0.8 * max(width, first_width) and tall >= 0.1 * height
     return beside or stacked
 
@@ -178,8 +192,9 @@ def _with_outline(
     hull, line = np.zeros_like(echo), np.zeros_like(echo)
     cv2.fillConvexPoly(hull, corners, 1)
     cv2.polylines(line, [corners], True, 1)
-    down, across = np.nonzero(line)
+    points = cv2.findNonZero(line).reshape(-1, 2)
+    across, down = points[:, 0], points[:, 1]
     away = (down > 1) & (down < height - 2) & (across > 1) & (across < width - 2)
     reached = cv2.dilate(echo, NEIGHBOURS)[down[away], across[away]]
     sharpness = float(reached.mean()) if len(reached) else 1.0
-    return EchoRegion(echo, foreground, hull, corners[:, 0, ::-1].astype(np.int64), sharpness)
+    return EchoRegion(echo, foreground, hull, corners.reshape(-1, 2)[:, ::-1].astype(np.int64), sharpness)

@@ -94,7 +94,7 @@ def fit_fan(region: EchoRegion) -> Fan | None:
 def _side(region: EchoRegion, leaning: int) -> tuple[float, float] | None:
     """Slant and offset of the left (-1) or right (1) side: across = offset + slant * down."""
     height, width = region.echo.shape
-    corners = cv2.approxPolyDP(region.outline[:, ::-1].astype(np.int32)[:, None], 1.5, True)[:, 0, ::-1]
+    corners = cv2.approxPolyDP(region.outline[:, ::-1].astype(np.int32)[:, None], 1.5, True).reshape(-1, 2)[:, ::-1]
     middle = float(region.outline[:, 1].min() + region.outline[:, 1].max()) / 2
     tall = int(region.outline[:, 0].max() - region.outline[:, 0].min()) + 1
     best, longest = None, MIN_SIDE_RATIO * tall
@@ -140,7 +140,7 @@ def _fit_side(
         down = (down + steps[first] * normal[0])[seen]
         across = (across + steps[first] * normal[1])[seen]
     direction = cv2.fitLine(np.stack([across, down], 1).astype(np.float32), cv2.DIST_HUBER, 0, 0.01, 0.01)
-    along_across, along_down, at_across, at_down = (float(value) for value in direction[:, 0])
+    along_across, along_down, at_across, at_down = (float(value) for value in direction.ravel())
     if abs(along_down) < 1e-6:
         return float(slant), float(across[0] - slant * down[0])
     fitted = along_across / along_down

@@ -20,8 +20,9 @@ from usfmae.images.prepare import to_grey
 WORK_PX = 256
 """Longer side of the picture that is analysed; larger ones are shrunk to it, so an edge is good to 0.4 %."""
 
-STRAIGHT_RATIO = 0.5
-"""A side is a straight edge where half of its rows (or columns) begin within 2 px of one place."""
+STRAIGHT_RATIO, TOP_RATIO = 0.38, 0.5
+"""A side is a straight edge where so many of its rows (or columns) begin within 2 px of one place; more at
+the top, where the hollow of a convex transducer is nearly flat in the middle."""
 
 RAGGED_SHARPNESS = 0.35
 """A side along which less of the outline is sharp is no edge: echo fades there."""
@@ -235,7 +236,13 @@ def _edges(region: EchoRegion, grey: Grey, *, is_fan: bool) -> Edges:
     places, faded = [], []
     for axis, backwards in ((0, False), (0, True), (1, False), (1, True)):
         masks = [mask if axis == 1 else mask.T for mask in (region.echo, strong, region.hull)]
-        place, is_edge = _side(*(mask[:, ::-1] if backwards else mask for mask in masks))
+        if backwards:
+            masks = [mask[:, ::-1] for mask in masks]
+        agreeing = TOP_RATIO if axis == 0 and not backwards else STRAIGHT_RATIO
+        masks = [np.ascontiguousarray(mask) for mask in masks]
+        place, is_edge = _side(*masks, agreeing_ratio=agreeing)
+        if not is_fan:
+            place = _beyond_text(masks[1], place)
         places.append(place)
         faded.append(not is_edge)
     if not is_fan:
@@ -252,32 +259,56 @@ def _side(
     echo: UInt8[np.ndarray, "row column"],
     strong: UInt8[np.ndarray, "row column"],
     hull: UInt8[np.ndarray, "row column"],
+    *,
+    agreeing_ratio: float,
 ) -> tuple[int, bool]:
     """How many columns lie left of the region, and whether it ends there with an edge."""
-    rows, first, place = _straight(echo)
-    _, _, strong_place = _straight(strong)
-    if strong_place is not None and (place is None or 0 < strong_place - place <= FUZZ_PX):
+    rows, first, place = _straight(echo, agreeing_ratio)
+    outermost = int(np.partition(first, 2)[2]) if len(first) > 2 else int(first.min())
+    _, _, strong_place = _straight(strong, agreeing_ratio)
+    if strong_place is not None and 0 <= strong_place - (outermost if place is None else place) <= FUZZ_PX:
         place = strong_place
     if place is not None:
         return (0 if place <= 1 else place), True
-    place = int(np.partition(first, 2)[2]) if len(first) > 2 else int(first.min())
+    place = outermost
     outline = hull[rows].argmax(axis=1)
     inner = outline > 1
     sharp = float((first - outline <= 1)[inner].mean()) if inner.any() else 1.0
     return (0 if place <= 1 else place), sharp >= RAGGED_SHARPNESS
 
 
+def _beyond_text(strong: UInt8[np.ndarray, "row column"], place: int) -> int:
+    """A side moved inwards past a line of text that hangs on to the region by compression noise.
+
+    Text leaves gaps, so it fills less of its columns than skin or tissue do, and an emptier strip parts it
+    from the echo.
+    """
+    size = text_px(*strong.shape)
+    rows = np.flatnonzero(strong.any(axis=1))
+    if not len(rows):
+        return place
+    filled = strong[rows, place : place + 3 * size].mean(axis=0)
+    empty = np.flatnonzero(filled[: 2 * size] < 0.12)
+    if not len(empty):
+        return place
+    gap = int(empty[-1])
+    is_text = 0.2 < filled[:gap].max(initial=0.0) < 0.8
+    return place + gap + 1 if is_text and filled[gap + 1 : gap + size].mean() > 0.5 else place
+
+
 def _straight(
-    mask: UInt8[np.ndarray, "row column"],
+    mask: UInt8[np.ndarray, "row column"], agreeing_ratio: float
 ) -> tuple[Int[np.ndarray, "occupied"], Int[np.ndarray, "occupied"], int | None]:
     """The rows with something in them, where each begins, and where most of them do, if most agree."""
     rows = np.flatnonzero(mask.any(axis=1))
     first = mask[rows].argmax(axis=1)
     if not len(rows):
         return rows, first, None
-    ordered = np.sort(first)
-    agree = np.abs(first - ordered[len(ordered) // 2]) <= 2
-    return rows, first, int(np.median(first[agree])) if agree.mean() >= STRAIGHT_RATIO else None
+    counts = np.convolve(np.bincount(first, minlength=5), np.ones(5, np.int64), "same")
+    agreed = int(counts.argmax())
+    if counts[agreed] < agreeing_ratio * len(first):
+        return rows, first, None
+    return rows, first, int(np.median(first[np.abs(first - agreed) <= 2]))
 
 
 def _completed(
@@ -289,10 +320,10 @@ def _completed(
     ideal = fan.inside(*hull.shape).astype(np.uint8)
     ideal[: _bounds(hull)[0]] = 0
     ideal = _convex(ideal)
-    both = int((hull & ideal).sum())
-    if both < 0.97 * int(hull.sum()) or both < 0.75 * int(ideal.sum()):
-        return hull
     size = text_px(*hull.shape)
+    roomy = cv2.dilate(ideal, np.ones((size, size), np.uint8))
+    if (hull & roomy).sum() < 0.97 * hull.sum() or (hull & ideal).sum() < 0.75 * ideal.sum():
+        return hull
     # The pointed ends of a fan are as thin as text: what is seen of them inside the fan belongs to it.
     reach = cv2.dilate(hull, np.ones((4 * size + 1,) * 2, np.uint8))
     hull = _convex(hull | (region.foreground & ideal & reach))
