@@ -57,7 +57,7 @@ def why_no_b_mode(frame: Frame, sector: Sector | None) -> str | None:
     return None
 
 
-def _probe(grey: Grey) -> Grey:
+def _probe(grey: Grey) -> UInt8[np.ndarray, "small_height small_width"]:
     factor = PROBE_PX / max(grey.shape)
     if factor >= 1:
         return np.ascontiguousarray(grey)

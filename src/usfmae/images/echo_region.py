@@ -69,10 +69,11 @@ def find_echo(
         margins += [margin | ~moving for margin in margins]
     for margin in margins:
         foreground = (~margin).astype(np.uint8)
-        echo = _large_things(foreground)
-        if echo is None:
+        large = _large_things(foreground)
+        if large is None:
             continue
-        region = _with_outline(echo, foreground)
+        region = _with_outline(large, foreground)
+        echo = region.echo
         covered, full = float(region.hull.sum()), float(foreground.sum())
         score = (
             region.sharpness
@@ -169,7 +170,7 @@ def _large_things(inside: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray
     ]
     large = np.zeros_like(inside)
     cv2.drawContours(large, kept, -1, 1, cv2.FILLED)
-    return np.asarray(cv2.dilate(large, kernel) & inside)
+    return large
 
 
 def _continues(other: Sequence[int], first: Sequence[int], area_ratio: float, height: int) -> bool:
@@ -184,17 +185,36 @@ def _continues(other: Sequence[int], first: Sequence[int], area_ratio: float, he
 
 
 def _with_outline(
-    echo: UInt8[np.ndarray, "height width"], foreground: UInt8[np.ndarray, "height width"]
+    large: UInt8[np.ndarray, "height width"], foreground: UInt8[np.ndarray, "height width"]
 ) -> EchoRegion:
-    height, width = echo.shape
-    contours, _ = cv2.findContours(echo, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    corners = cv2.convexHull(np.concatenate(contours))
-    hull, line = np.zeros_like(echo), np.zeros_like(echo)
+    """Grow large things back to their own edges, and draw the outline round them.
+
+    Sharpness is judged before growing, so that marks at the edge do not count.
+    """
+    size = text_px(*large.shape)
+    echo = cv2.dilate(large, np.ones((size, size), np.uint8)) & foreground
+    corners = _convex_corners(echo)
+    hull = np.zeros_like(echo)
     cv2.fillConvexPoly(hull, corners, 1)
-    cv2.polylines(line, [corners], True, 1)
+    return EchoRegion(echo, foreground, hull, corners.reshape(-1, 2)[:, ::-1].astype(np.int64), _sharpness(large))
+
+
+def _convex_corners(mask: UInt8[np.ndarray, "height width"]) -> Int[np.ndarray, "point ..."]:
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return np.asarray(cv2.convexHull(np.concatenate(contours)))
+
+
+def _sharpness(large: UInt8[np.ndarray, "height width"]) -> float:
+    """Share of the convex outline that large things reach; drawn towards a half where little of it is seen.
+
+    Where the outline is the picture's border it says nothing.
+    """
+    height, width = large.shape
+    line = np.zeros_like(large)
+    cv2.polylines(line, [_convex_corners(large)], True, 1)
     points = cv2.findNonZero(line).reshape(-1, 2)
     across, down = points[:, 0], points[:, 1]
     away = (down > 1) & (down < height - 2) & (across > 1) & (across < width - 2)
-    reached = cv2.dilate(echo, NEIGHBOURS)[down[away], across[away]]
-    sharpness = float(reached.mean()) if len(reached) else 1.0
-    return EchoRegion(echo, foreground, hull, corners.reshape(-1, 2)[:, ::-1].astype(np.int64), sharpness)
+    reached = float(cv2.dilate(large, NEIGHBOURS)[down[away], across[away]].sum())
+    unseen = 0.25 * len(points)
+    return (reached + 0.5 * unseen) / (float(away.sum()) + unseen)

@@ -24,6 +24,9 @@ STRAIGHT_RATIO, TOP_RATIO = 0.38, 0.5
 """A side is a straight edge where so many of its rows (or columns) begin within 2 px of one place; more at
 the top, where the hollow of a convex transducer is nearly flat in the middle."""
 
+MAX_OUTSIDE_RATIO = 0.2
+"""More rows than that begin outside an edge only if it is none, but something upright in the tissue."""
+
 RAGGED_SHARPNESS = 0.35
 """A side along which less of the outline is sharp is no edge: echo fades there."""
 
@@ -170,7 +173,7 @@ Edges = tuple[int, int, int, int]
 """First and last row (after the end), first and last column (after the end)."""
 
 
-def _shrink(grey: Grey, size: tuple[int, int]) -> Grey:
+def _shrink(grey: Grey, size: tuple[int, int]) -> UInt8[np.ndarray, "small_height small_width"]:
     if grey.shape == size:
         return np.ascontiguousarray(grey)
     return np.asarray(cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA))
@@ -187,7 +190,7 @@ def _moving(greys: Sequence[Grey]) -> Bool[np.ndarray, "height width"] | None:
     moving = (np.maximum.reduce(greys) - np.minimum.reduce(greys)) > STILL_LEVELS
     if moving.mean() < MIN_MOVING_RATIO:
         return None
-    size = 2 * text_px(*moving.shape) + 1
+    size = text_px(*moving.shape)
     return np.asarray(cv2.dilate(moving.astype(np.uint8), np.ones((size, size), np.uint8)) > 0)
 
 
@@ -265,7 +268,10 @@ def _side(
     """How many columns lie left of the region, and whether it ends there with an edge."""
     rows, first, place = _straight(echo, agreeing_ratio)
     outermost = int(np.partition(first, 2)[2]) if len(first) > 2 else int(first.min())
-    _, _, strong_place = _straight(strong, agreeing_ratio)
+    strong_rows, strong_first, strong_place = _straight(strong, agreeing_ratio)
+    if place is None and strong_place is None and len(strong_rows) > 2:
+        within = int(np.partition(strong_first, 2)[2])
+        outermost = within if within - outermost <= FUZZ_PX - 2 else outermost
     if strong_place is not None and 0 <= strong_place - (outermost if place is None else place) <= FUZZ_PX:
         place = strong_place
     if place is not None:
@@ -285,11 +291,9 @@ def _beyond_text(strong: UInt8[np.ndarray, "row column"], place: int) -> int:
     """
     size = text_px(*strong.shape)
     rows = np.flatnonzero(strong.any(axis=1))
-    if not len(rows):
-        return place
-    filled = strong[rows, place : place + 3 * size].mean(axis=0)
+    filled = strong[rows, place : place + 3 * size].mean(axis=0) if len(rows) else np.zeros(0)
     empty = np.flatnonzero(filled[: 2 * size] < 0.12)
-    if not len(empty):
+    if not len(empty) or len(filled) < 3 * size:
         return place
     gap = int(empty[-1])
     is_text = 0.2 < filled[:gap].max(initial=0.0) < 0.8
@@ -306,7 +310,7 @@ def _straight(
         return rows, first, None
     counts = np.convolve(np.bincount(first, minlength=5), np.ones(5, np.int64), "same")
     agreed = int(counts.argmax())
-    if counts[agreed] < agreeing_ratio * len(first):
+    if counts[agreed] < agreeing_ratio * len(first) or (first < agreed - 2).mean() > MAX_OUTSIDE_RATIO:
         return rows, first, None
     return rows, first, int(np.median(first[np.abs(first - agreed) <= 2]))
 
