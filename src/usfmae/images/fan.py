@@ -16,8 +16,8 @@ MAX_SLANT, MIN_SLANT = 5.0, 0.04
 """Pixels across per pixel down of a side line: 157 degrees between them at most, and 5 at least."""
 
 ARC_TOLERANCE_RATIO = 0.012
-MIN_ARC_RATIO = 0.5
-"""An arc is seen where half of the outline lies within so much of its radius."""
+MIN_ARC_RATIO = 0.4
+"""An arc is seen where so much of the outline lies within the tolerance, a share of the radius."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def fit_fan(region: EchoRegion) -> Fan | None:
     """Fit a fan that looks downwards; None where the outline has no two straight, converging sides.
 
     The sides are the longest straight pieces of the convex outline on the left and on the right, fitted by
-    least squares to the echo's edge beside them. They meet in the apex. The radii are medians of the distances
-    of the lower and upper outline from it, and unknown where the outline does not keep that distance.
+    least squares to the echo's edge beside them. They meet in the apex. The radii are the distances from it that
+    most of the lower and of the upper outline agree on, and unknown where they do not agree.
     """
     height, width = region.echo.shape
     sides = [_side(region, leaning) for leaning in (-1, 1)]
@@ -154,7 +154,7 @@ def _radius(
     columns: Int[np.ndarray, "column"],
     size: tuple[int, int],
 ) -> float | None:
-    """Median distance from the apex of an arc given by its row in each column; None if it is no arc."""
+    """Distance from the apex that most columns of an outline, given by its row in each, agree on; else None."""
     down, across = rows - apex[0], columns - apex[1]
     angle = np.degrees(np.arctan2(across, np.maximum(down, 1e-6)))
     margin = 0.05 * (angles[1] - angles[0])
@@ -162,7 +162,10 @@ def _radius(
     seen &= (rows > 1) & (rows < size[0] - 2) & (columns > 1) & (columns < size[1] - 2)
     if seen.sum() < max(6, 0.1 * len(columns)):
         return None
-    distance = np.hypot(down[seen], across[seen])
-    radius = float(np.median(distance))
-    near = np.abs(distance - radius) <= max(2.0, ARC_TOLERANCE_RATIO * radius)
-    return radius if near.mean() >= MIN_ARC_RATIO else None
+    distance = np.sort(np.hypot(down[seen], across[seen]))
+    tolerance = 2 * max(2.0, ARC_TOLERANCE_RATIO * float(distance[len(distance) // 2]))
+    within = np.searchsorted(distance, distance + tolerance, side="right") - np.arange(len(distance))
+    first = int(within.argmax())
+    if within[first] < MIN_ARC_RATIO * len(distance):
+        return None
+    return float(np.median(distance[first : first + within[first]]))

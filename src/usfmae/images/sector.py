@@ -331,12 +331,16 @@ def _completed(
     # The pointed ends of a fan are as thin as text: what is seen of them inside the fan belongs to it.
     reach = cv2.dilate(hull, np.ones((4 * size + 1,) * 2, np.uint8))
     hull = _convex(hull | (region.foreground & ideal & reach))
+    ideal[_bounds(hull)[1] :] = 0
     deep = cv2.erode(ideal, np.ones((size, size), np.uint8), borderValue=1)
     outline = hull - cv2.erode(hull, np.ones((3, 3), np.uint8), borderValue=1)
-    inner = (outline & deep) > 0
-    if inner.sum() < size or cv2.dilate(region.echo, np.ones((3, 3), np.uint8))[inner].mean() >= RAGGED_SHARPNESS:
-        return hull
-    return np.asarray(hull | ideal)
+    reached = cv2.dilate(region.echo, np.ones((3, 3), np.uint8))
+    middle = min(max(round(fan.apex_px[1]), 0), hull.shape[1])
+    for half in (slice(0, middle), slice(middle, hull.shape[1])):
+        inner = (outline[:, half] & deep[:, half]) > 0
+        if inner.sum() >= size and reached[:, half][inner].mean() < RAGGED_SHARPNESS:
+            hull[:, half] |= ideal[:, half]
+    return _convex(hull)
 
 
 def _snapped(edges: Edges, small: tuple[int, int], size: tuple[int, int]) -> Box:
