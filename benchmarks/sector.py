@@ -1,11 +1,11 @@
 """Does the sector that we find lie where a person sees it?
 
-Boxes of 120 frames of 15 sources were drawn by eye on enlarged pictures with rulers, before there was a detector
-(tests/images/sector_boxes.csv); `--boxes` names another list. Frames of clips are judged with five others of
-their clip, as a corpus does it. Reads the folder that $USFMAE_DATA names.
+Boxes of 120 frames of 15 sources were drawn by eye on enlarged pictures with rulers, before there was a
+detector (tests/images/sector_boxes.csv); `--boxes` names another list. Frames of clips are judged with
+five others of their clip, as a corpus does it. Reads the folder that $USFMAE_DATA names.
 
-Times are of stills of at most 340 px a side, on one core: `median_ms` and `mean_ms` by the clock, `cpu_ms` the mean
-of processor time, which a busy machine disturbs less.
+Times are of stills of at most 340 px a side, on one core: `median_ms` and `mean_ms` by the clock,
+`cpu_ms` the mean of processor time, which a busy machine disturbs less.
 
 Run:  USFMAE_DATA=... python benchmarks/sector.py [--boxes FILE]
 """

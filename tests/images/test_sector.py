@@ -51,7 +51,11 @@ def test_a_picture_that_is_all_echo_is_whole():
 def test_echo_that_fades_with_depth_does_not_end_the_sector():
     picture, _ = sector_of(LINEAR)
     depth = np.arange(picture.shape[0])[:, None]
-    ragged = 90 + 20 * np.sin(np.arange(picture.shape[1]) / 5)[None] + 10 * np.sin(np.arange(picture.shape[1]) / 1.7)[None]
+    ragged = (
+        90
+        + 20 * np.sin(np.arange(picture.shape[1]) / 5)[None]
+        + 10 * np.sin(np.arange(picture.shape[1]) / 1.7)[None]
+    )
     sector = find_sector(frame(np.where(depth < ragged, picture, 0)))
     assert sector.box == (0, 0, *picture.shape)
 

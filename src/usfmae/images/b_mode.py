@@ -1,8 +1,8 @@
 """What is no B-mode image, and why: blank frames, report pages, text screens, spectra and M-mode strips.
 
-Only what can be told surely is refused: text is thin, so no sector is found on it; paper is white; a spectrum
-stands on one straight line with nothing on the other side. An M-mode strip looks like layered tissue; it is
-known by DICOM's regions only.
+Only what can be told surely is refused: text is thin and stands in lines on a flat ground; paper is
+white; a spectrum fades upwards from its base line, where tissue never begins. An M-mode strip looks like
+layered tissue; it is known by DICOM's regions only.
 """
 
 import cv2
@@ -26,7 +26,10 @@ PAPER_LEVEL, MAX_PAPER_RATIO = 240, 0.6
 """A picture of which so much is paper white is a page."""
 
 INK_LEVELS = 40
-"""A trace is brighter than its ground by more."""
+"""A trace, and ink, differ from their ground by more."""
+
+MIN_GROUND_RATIO, MIN_TEXT_LINES = 0.4, 4
+"""A screen of text is one exact level in so much of it, and has at least so many lines."""
 
 TRACE_FORMATS = {2: "an M-mode strip", 3: "a Doppler spectrum", 4: "a wave form"}
 """DICOM's region formats that are no 2-D image."""
@@ -50,8 +53,10 @@ def why_no_b_mode(frame: Frame, sector: Sector | None) -> str | None:
     if sector is None or sector.mask.mean() < MIN_SECTOR_RATIO:
         return "shows no region of echoes, only margin, text or thin things"
     top, left, height, width = sector.box
-    echo = _probe(to_grey(frame.pixels[top : top + height, left : left + width]))
-    if _is_spectrum(echo):
+    box = (slice(top, top + height), slice(left, left + width))
+    if sector.kind != "whole" and _is_text(to_grey(frame.pixels[box])):
+        return "is a screen of text"
+    if sector.fan is None and _is_spectrum(_probe(to_grey(frame.pixels[box]))):
         return "is a Doppler spectrum without a 2-D image"
     return None
 
@@ -64,18 +69,30 @@ def _probe(grey: Grey) -> UInt8[np.ndarray, "small_height small_width"]:
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
 
 
+def _is_text(echo: Grey) -> bool:
+    """Whether a region is flat ground with thin strokes on it, in lines parted by empty rows."""
+    ground = int(np.bincount(echo.ravel(), minlength=256).argmax())
+    off = cv2.absdiff(echo, np.full_like(echo, ground))
+    if float((off <= 3).mean()) < MIN_GROUND_RATIO:
+        return False
+    ink = (off > INK_LEVELS).astype(np.uint8)
+    thick = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
+    empty = (off <= INK_LEVELS).mean(axis=1) > 0.99
+    num_lines = int(np.count_nonzero(np.diff(empty.astype(np.int8)) == -1))
+    return num_lines >= MIN_TEXT_LINES and float(thick.sum()) < 0.02 * float(ink.sum())
+
+
 def _is_spectrum(echo: Grey) -> bool:
-    """Whether a low, wide region stands on one straight line, with nothing at all on the line's other side."""
+    """Whether a low, wide region is full at its lower edge and nearly empty at its upper one.
+
+    That is a spectrum's envelope over its base line. Tissue is brightest at the skin; a spectrum below
+    its line looks like fading tissue and is not told.
+    """
     height, width = echo.shape
     if width < 1.6 * height or height < 16:
         return False
-    bright = echo > int(echo.min()) + INK_LEVELS
-    filled: Float[np.ndarray, "row"] = bright.mean(axis=1)
-    for rows in (filled, filled[::-1]):
-        base = int(np.flatnonzero(rows > 0.5)[0]) if (rows > 0.5).any() else 0
-        # From the line on, ever fewer columns reach further: a spectrum's envelope.
-        beyond = rows[base:]
-        falls = len(beyond) > 8 and float(beyond[: len(beyond) // 4].mean()) > 2 * float(beyond[-len(beyond) // 4 :].mean())
-        if base > 0.1 * height and rows[: base - 2].max(initial=0.0) < 0.02 and falls:
-            return True
-    return False
+    filled: Float[np.ndarray, row] = (echo > int(echo.min()) + INK_LEVELS).mean(axis=1)
+    upper, lower = filled[: height // 4], filled[-height // 4 :]
+    return (
+        float(lower.mean()) > 0.5 and float(upper.mean()) < 0.25 and float(filled[: height // 8].max()) < 0.3
+    )

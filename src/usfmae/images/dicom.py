@@ -1,8 +1,8 @@
 """Frames, pixel pitch and screen regions of ultrasound DICOM; called by `images.read` only.
 
-Only pixels, their encoding, their pitch and the boxes of the regions are read. Names, numbers and dates of people stay in the
-file: nothing of them reaches a `Frame`. Attribute and region codes: DICOM PS3.3, C.7.6.3 (image pixels),
-C.8.5.5 (ultrasound regions), C.11.1 and C.11.2 (modality and VOI tables).
+Only pixels, their encoding, their pitch and the boxes of the regions are read. Names, numbers and dates
+of people stay in the file: nothing of them reaches a `Frame`. Attribute and region codes: DICOM PS3.3,
+C.7.6.3 (image pixels), C.8.5.5 (ultrasound regions), C.11.1 and C.11.2 (modality and VOI tables).
 """
 
 import warnings

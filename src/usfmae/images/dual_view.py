@@ -20,7 +20,8 @@ MIN_SEAM_STEP = 3.0
 """Grey step across the seam of two abutting views, against the usual step between columns beside it."""
 
 MIN_SEAM_ROWS = 0.75
-"""Share of stretches of rows in which the seam is the sharpest step near by; tissue borders are not so straight."""
+"""Share of stretches of rows in which the seam is the sharpest step near by; tissue borders are not so
+straight."""
 
 SEAM_REACH = 0.06
 """How far from the middle a seam is looked for, in widths: both views are equally wide."""
@@ -31,9 +32,9 @@ PROBE_PX = 256
 def split_views(frame: Frame, sector: Sector) -> tuple[Sector, ...]:
     """The sectors of a dual view, left to right; the sector itself, alone, where there is one view.
 
-    DICOM's regions decide where the file has two 2-D regions side by side. Elsewhere views are parted by a dark
-    strip from top to bottom near the middle, or abut in a seam: one column, half way across, where the picture
-    changes abruptly all the way down.
+    DICOM's regions decide where the file has two 2-D regions side by side. Elsewhere views are parted by
+    a dark strip from top to bottom near the middle, or abut in a seam: one column, half way across, where
+    the picture changes abruptly all the way down.
 
     Args:
         frame: the whole picture.
@@ -78,7 +79,10 @@ def _gap(grey: Grey) -> tuple[int, int] | None:
     middle = np.flatnonzero(dark[int(MIN_VIEW_RATIO * width) : int((1 - MIN_VIEW_RATIO) * width)])
     if len(middle) < 2:
         return None
-    start, end = int(MIN_VIEW_RATIO * width) + int(middle[0]), int(MIN_VIEW_RATIO * width) + int(middle[-1]) + 1
+    start, end = (
+        int(MIN_VIEW_RATIO * width) + int(middle[0]),
+        int(MIN_VIEW_RATIO * width) + int(middle[-1]) + 1,
+    )
     if not dark[start:end].all() or end - start > 0.2 * width:
         return None
     sides = [(grey[:, :start] > 20).mean(), (grey[:, end:] > 20).mean()]
@@ -87,7 +91,7 @@ def _gap(grey: Grey) -> tuple[int, int] | None:
 
 def _seam(grey: Grey) -> tuple[int, int] | None:
     """The column at which two abutting views meet, twice; None where there is no seam."""
-    height, width = grey.shape
+    width = grey.shape[1]
     smooth = cv2.blur(grey, (1, 5)).astype(np.float32)
     step: Float[np.ndarray, "row column"] = np.abs(np.diff(smooth, axis=1))
     reach = max(2, round(SEAM_REACH * width))

@@ -1,10 +1,10 @@
 """Which pixels of a screen hold echoes: what is neither margin, nor panel, nor a small thing such as text.
 
-Margins are found from the outside. Black that hangs together with the border is margin; so are flat grey or
-white panels there. How dark "black" is depends on the picture: some scanners draw their weakest echoes one grey
-level above the margin, and JPEG puts noise of several levels round everything. So several thresholds are tried
-and the one is taken whose region has the sharpest outline: echo ends at the edge of the sector like cut with
-a knife, but fades out raggedly inside.
+Margins are found from the outside. Black that hangs together with the border is margin; so are flat grey
+or white panels there. How dark "black" is depends on the picture: some scanners draw their weakest echoes
+one grey level above the margin, and JPEG puts noise of several levels round everything. So several
+thresholds are tried and the one is taken whose region has the sharpest outline: echo ends at the edge of
+the sector like cut with a knife, but fades out raggedly inside.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,14 +53,12 @@ class EchoRegion:
     """Share of the outline, away from the picture's border, along which there is echo right up to it."""
 
 
-def find_echo(
-    grey: Grey, *, moving: Bool[np.ndarray, "height width"] | None = None
-) -> EchoRegion | None:
+def find_echo(grey: Grey, *, moving: Bool[np.ndarray, "height width"] | None = None) -> EchoRegion | None:
     """The echo region of a grey picture of moderate size; None where all is margin.
 
     Args:
-        grey: at most about 400 px a side, so that thresholds in pixels mean what they should.
-        moving: False where a clip stands still. What is still counts as margin if that makes the outline sharper:
+        grey: at most about 400 px a side, so that thresholds in pixels mean what they should. moving:
+        False where a clip stands still. What is still counts as margin if that makes the outline sharper:
             text does not move, but neither do the dimmest echoes.
     """
     best, best_score = None, -1.0
@@ -137,8 +135,9 @@ def _panels(grey: Grey, border: UInt8[np.ndarray, "point"]) -> Bool[np.ndarray, 
     # A second shade of the panel lies between its lines of text, so near what is surely panel.
     smooth = loose & (spread <= 12).astype(np.uint8) & cv2.dilate(flat, kernel, iterations=2)
     closed = cv2.morphologyEx(flat | smooth, cv2.MORPH_CLOSE, kernel)
-    panel = _touching_border(closed).astype(np.uint8) & (flat | smooth)
-    return np.asarray((panel | (cv2.dilate(panel, kernel) & loose)) > 0)
+    panel = np.where(_touching_border(closed), flat | smooth, np.uint8(0))
+    grown = (cv2.dilate(panel, kernel) > 0) & (loose > 0)
+    return np.asarray((panel > 0) | grown)
 
 
 def _touching_border(mask: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
@@ -149,7 +148,8 @@ def _touching_border(mask: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray
 
 
 def _large_things(inside: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"] | None:
-    """The largest thing in a mask without what is thin, and others that continue it; None where there is none.
+    """The largest thing in a mask without what is thin, and others that continue it; None where there is
+    none.
 
     A second thing continues the first if it lies beside it at the same height and is not much smaller (a dual
     view), or above or below it between the same columns (a sector that an anechoic body cuts in two).
@@ -166,7 +166,8 @@ def _large_things(inside: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray
     kept = [
         contours[i]
         for i in range(len(contours))
-        if i == first or _continues(boxes[i], boxes[first], areas[i] / max(areas[first], 1.0), inside.shape[0])
+        if i == first
+        or _continues(boxes[i], boxes[first], areas[i] / max(areas[first], 1.0), inside.shape[0])
     ]
     large = np.zeros_like(inside)
     cv2.drawContours(large, kept, -1, 1, cv2.FILLED)
@@ -196,7 +197,9 @@ def _with_outline(
     corners = _convex_corners(echo)
     hull = np.zeros_like(echo)
     cv2.fillConvexPoly(hull, corners, 1)
-    return EchoRegion(echo, foreground, hull, corners.reshape(-1, 2)[:, ::-1].astype(np.int64), _sharpness(large))
+    return EchoRegion(
+        echo, foreground, hull, corners.reshape(-1, 2)[:, ::-1].astype(np.int64), _sharpness(large)
+    )
 
 
 def _convex_corners(mask: UInt8[np.ndarray, "height width"]) -> Int[np.ndarray, "point ..."]:

@@ -64,9 +64,9 @@ class Fan:
 def fit_fan(region: EchoRegion) -> Fan | None:
     """Fit a fan that looks downwards; None where the outline has no two straight, converging sides.
 
-    The sides are the longest straight pieces of the convex outline on the left and on the right, fitted by
-    least squares to the echo's edge beside them. They meet in the apex. The radii are the distances from it that
-    most of the lower and of the upper outline agree on, and unknown where they do not agree.
+    The sides are the longest straight pieces of the convex outline on the left and on the right, fitted
+    by least squares to the echo's edge beside them. They meet in the apex. The radii are the distances
+    from it that most of the lower and of the upper outline agree on, and unknown where they do not agree.
     """
     height, width = region.echo.shape
     sides = [_side(region, leaning) for leaning in (-1, 1)]
@@ -94,7 +94,9 @@ def fit_fan(region: EchoRegion) -> Fan | None:
 def _side(region: EchoRegion, leaning: int) -> tuple[float, float] | None:
     """Slant and offset of the left (-1) or right (1) side: across = offset + slant * down."""
     height, width = region.echo.shape
-    corners = cv2.approxPolyDP(region.outline[:, ::-1].astype(np.int32)[:, None], 1.5, True).reshape(-1, 2)[:, ::-1]
+    corners = cv2.approxPolyDP(region.outline[:, ::-1].astype(np.int32)[:, None], 1.5, True).reshape(-1, 2)[
+        :, ::-1
+    ]
     middle = float(region.outline[:, 1].min() + region.outline[:, 1].max()) / 2
     tall = int(region.outline[:, 0].max() - region.outline[:, 0].min()) + 1
     best, longest = None, MIN_SIDE_RATIO * tall
@@ -154,7 +156,8 @@ def _radius(
     columns: Int[np.ndarray, "column"],
     size: tuple[int, int],
 ) -> float | None:
-    """Distance from the apex that most columns of an outline, given by its row in each, agree on; else None."""
+    """Distance from the apex that most columns of an outline, given by its row in each, agree on; else
+    None."""
     down, across = rows - apex[0], columns - apex[1]
     angle = np.degrees(np.arctan2(across, np.maximum(down, 1e-6)))
     margin = 0.05 * (angles[1] - angles[0])

@@ -37,7 +37,8 @@ class FrameRegion:
     """DICOM's code: 1 is 2-D, 2 M-mode, 3 spectral, 4 a wave form, 5 graphics; 0 where none is given."""
 
     data_type: int
-    """DICOM's code: 1 is tissue, 2 colour flow, 3 to 9 other Doppler and curves, 10 ECG; 0 where none is given."""
+    """DICOM's code: 1 is tissue, 2 colour flow, 3 to 9 other Doppler and curves, 10 ECG; 0 where none is
+    given."""
 
     @property
     def is_tissue_2d(self) -> bool:
