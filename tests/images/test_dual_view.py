@@ -50,6 +50,13 @@ def test_one_view_stays_one(device):
     assert split_views(picture, sector) == (sector,)
 
 
+def test_a_line_drawn_down_the_middle_is_no_seam():
+    picture, _ = sector_of(LINEAR)
+    picture[:, picture.shape[1] // 2] = 255
+    sector = find_sector(frame(picture))
+    assert split_views(frame(picture), sector) == (sector,)
+
+
 def test_a_shadow_is_no_gap():
     picture, _ = sector_of(LINEAR)
     shadow = picture.copy()

@@ -54,10 +54,10 @@ def why_no_b_mode(frame: Frame, sector: Sector | None) -> str | None:
         return "shows no region of echoes, only margin, text or thin things"
     top, left, height, width = sector.box
     box = (slice(top, top + height), slice(left, left + width))
-    if sector.kind != "whole" and _is_text(to_grey(frame.pixels[box])):
-        return "is a screen of text"
     if sector.fan is None and _is_spectrum(_probe(to_grey(frame.pixels[box]))):
         return "is a Doppler spectrum without a 2-D image"
+    if sector.kind != "whole" and _is_text(to_grey(frame.pixels[box])):
+        return "is a screen of text"
     return None
 
 

@@ -23,6 +23,9 @@ MIN_SEAM_ROWS = 0.75
 """Share of stretches of rows in which the seam is the sharpest step near by; tissue borders are not so
 straight."""
 
+MIN_LASTING_RATIO = 0.6
+"""So much of the step is still there a few columns further."""
+
 SEAM_REACH = 0.06
 """How far from the middle a seam is looked for, in widths: both views are equally wide."""
 
@@ -101,6 +104,10 @@ def _seam(grey: Grey) -> tuple[int, int] | None:
     column = near.start + int(mean_step[near].argmax())
     around = np.median(mean_step[max(0, column - width // 6) : column + width // 6])
     if mean_step[column] < MIN_SEAM_STEP * max(float(around), 1.0):
+        return None
+    before, after = smooth[:, column - 3 : column], smooth[:, column + 2 : column + 5]
+    lasting = np.abs(after.mean(axis=1) - before.mean(axis=1)).mean()
+    if lasting < MIN_LASTING_RATIO * mean_step[column]:  # a bright line drawn down the picture
         return None
     bands = np.array_split(step[:, near], 12, axis=0)
     at_seam = [abs(int(band.mean(axis=0).argmax()) + near.start - column) <= 1 for band in bands]

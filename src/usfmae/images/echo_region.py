@@ -133,7 +133,8 @@ def _panels(grey: Grey, border: UInt8[np.ndarray, "point"]) -> Bool[np.ndarray, 
     # Rulers and frames drawn on a panel cut it into parts: they belong together across a gap of text size.
     kernel = np.ones((text_px(*grey.shape),) * 2, np.uint8)
     # A second shade of the panel lies between its lines of text, so near what is surely panel.
-    smooth = loose & (spread <= 12).astype(np.uint8) & cv2.dilate(flat, kernel, iterations=2)
+    near_flat = cv2.dilate(flat, kernel, iterations=2) > 0
+    smooth = ((loose > 0) & (spread <= 12) & near_flat).astype(np.uint8)
     closed = cv2.morphologyEx(flat | smooth, cv2.MORPH_CLOSE, kernel)
     panel = np.where(_touching_border(closed), flat | smooth, np.uint8(0))
     grown = (cv2.dilate(panel, kernel) > 0) & (loose > 0)

@@ -163,15 +163,16 @@ def completed_fan(
     if (hull & roomy).sum() < 0.97 * hull.sum() or (hull & ideal).sum() < 0.75 * ideal.sum():
         return hull
     # The pointed ends of a fan are as thin as text: what is seen of them inside the fan belongs to it.
-    reach = cv2.dilate(hull, np.ones((4 * size + 1,) * 2, np.uint8))
-    hull = _convex(hull | (region.foreground & ideal & reach))
+    reach = cv2.dilate(hull, np.ones((4 * size + 1,) * 2, np.uint8)) > 0
+    tips = (region.foreground > 0) & (ideal > 0) & reach
+    hull = _convex(((hull > 0) | tips).astype(np.uint8))
     ideal[bounds(hull)[1] :] = 0
-    deep = cv2.erode(ideal, np.ones((size, size), np.uint8), borderValue=1)
-    outline = hull - cv2.erode(hull, np.ones((3, 3), np.uint8), borderValue=1)
+    deep = cv2.erode(ideal, np.ones((size, size), np.uint8), borderValue=1) > 0
+    outline = (hull > 0) & (cv2.erode(hull, np.ones((3, 3), np.uint8), borderValue=1) == 0)
     reached = cv2.dilate(region.echo, np.ones((3, 3), np.uint8))
     middle = min(max(round(fan.apex_px[1]), 0), hull.shape[1])
     for half in (slice(0, middle), slice(middle, hull.shape[1])):
-        inner = (outline[:, half] & deep[:, half]) > 0
+        inner = outline[:, half] & deep[:, half]
         if inner.sum() >= size and reached[:, half][inner].mean() < RAGGED_SHARPNESS:
             hull[:, half] |= ideal[:, half]
     return _convex(hull)
