@@ -235,3 +235,41 @@ def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError, match="needs pydicom") as caught:
         read_frame(path)
     assert caught.value.hint == 'pip install "usfmae[dicom]"'
+
+
+def placed_region(top, left, bottom, right, *, spatial_format=1, data_type=1):
+    item = Dataset()
+    item.RegionSpatialFormat, item.RegionDataType = spatial_format, data_type
+    item.RegionLocationMinY0, item.RegionLocationMinX0 = top, left
+    item.RegionLocationMaxY1, item.RegionLocationMaxX1 = bottom, right
+    return item
+
+
+def test_regions_reach_the_frame_with_their_codes(tmp_path):
+    # The last row and column belong to a region: 2..17 is 16 rows.
+    regions = [placed_region(2, 3, 17, 24), placed_region(0, 0, 1, 9, spatial_format=4, data_type=10)]
+    path = fake_dicom(tmp_path / "a.dcm", RAMP, SequenceOfUltrasoundRegions=regions)
+    tissue, ecg = read_frame(path).regions
+    assert (tissue.box, tissue.is_tissue_2d) == ((2, 3, 16, 22), True)
+    assert (ecg.box, ecg.spatial_format, ecg.data_type, ecg.is_tissue_2d) == ((0, 0, 2, 10), 4, 10, False)
+
+
+def test_a_region_that_names_the_row_after_the_last_is_cut(tmp_path):
+    path = fake_dicom(tmp_path / "a.dcm", RAMP, SequenceOfUltrasoundRegions=[placed_region(0, 0, 20, 30)])
+    assert read_frame(path).regions[0].box == (0, 0, 20, 30)
+
+
+def test_regions_of_another_size_of_picture_are_not_believed(tmp_path):
+    regions = [placed_region(1, 1, 5, 5), placed_region(2, 3, 40, 24)]
+    path = fake_dicom(tmp_path / "a.dcm", RAMP, SequenceOfUltrasoundRegions=regions)
+    assert read_frame(path).regions == ()
+
+
+def test_incomplete_regions_are_left_out(tmp_path):
+    broken = placed_region(2, 3, 17, 24)
+    del broken.RegionLocationMaxX1
+    path = fake_dicom(
+        tmp_path / "a.dcm", RAMP, SequenceOfUltrasoundRegions=[broken, placed_region(9, 9, 2, 2)]
+    )
+    assert read_frame(path).regions == ()
+    assert read_frame(fake_dicom(tmp_path / "b.dcm", RAMP)).regions == ()

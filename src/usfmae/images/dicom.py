@@ -1,8 +1,8 @@
-"""Frames and pixel pitch of ultrasound DICOM; called by `images.read` only.
+"""Frames, pixel pitch and screen regions of ultrasound DICOM; called by `images.read` only.
 
-Only pixels, their encoding and their pitch are read. Names, numbers and dates of people stay in the
-file: nothing of them reaches a `Frame`. Attribute and region codes: DICOM PS3.3, C.7.6.3 (image pixels),
-C.8.5.5 (ultrasound regions), C.11.1 and C.11.2 (modality and VOI tables).
+Only pixels, their encoding, their pitch and the boxes of the regions are read. Names, numbers and dates
+of people stay in the file: nothing of them reaches a `Frame`. Attribute and region codes: DICOM PS3.3,
+C.7.6.3 (image pixels), C.8.5.5 (ultrasound regions), C.11.1 and C.11.2 (modality and VOI tables).
 """
 
 import warnings
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from usfmae.base.errors import ImageError, MissingExtraError
-from usfmae.images.frame import Colour, Frame, FrameSource, Grey
+from usfmae.images.frame import Colour, Frame, FrameRegion, FrameSource, Grey
 from usfmae.images.intensity import to_8_bits
 from usfmae.images.limits import check_size
 
@@ -43,7 +43,7 @@ def dicom_frames(path: Path, *, choose: Callable[[int], Sequence[int]]) -> Itera
         choose: from the number of frames in the file to the ascending indices wanted.
 
     Yields:
-        Frames with 8-bit grey or red-green-blue pixels and the pitch of the tissue region.
+        Frames with 8-bit grey or red-green-blue pixels, the pitch of the tissue region, and the regions.
 
     Raises:
         ImageError: no DICOM, no pixels, an encoding without decoder, damaged or cut short.
@@ -60,12 +60,13 @@ def dicom_frames(path: Path, *, choose: Callable[[int], Sequence[int]]) -> Itera
         dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         num_frames = _num_frames(path, dataset)
         spacing_mm = _spacing_mm(dataset)
+        regions = _regions(dataset)
         indices = choose(num_frames)
         decoded = iter_pixels(path, indices=indices)  # already red-green-blue where the file is YBR
     for index in indices:
         with _decoding(path):
             pixels = _displayed(next(decoded), dataset)
-        yield Frame(pixels, spacing_mm, FrameSource(str(path), index, num_frames))
+        yield Frame(pixels, spacing_mm, FrameSource(str(path), index, num_frames), regions)
 
 
 def _num_frames(path: Path, dataset: Any) -> int:
@@ -149,6 +150,31 @@ def _first(value: Any) -> float | None:
         return float(value)
     except TypeError:
         return float(value[0]) if len(value) else None
+
+
+def _regions(dataset: Any) -> tuple[FrameRegion, ...]:
+    """The regions in the file's order; incomplete ones are left out.
+
+    A region that ends outside the picture was kept when somebody shrank or cut the picture: none of the
+    file's regions is to be trusted then.
+    """
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    found = []
+    for region in dataset.get("SequenceOfUltrasoundRegions") or []:
+        names = ("MinY0", "MinX0", "MaxY1", "MaxX1")
+        corners = [_first(region.get(f"RegionLocation{name}")) for name in names]
+        if any(corner is None for corner in corners):
+            continue
+        top, left, bottom, right = (int(corner or 0) for corner in corners)
+        if min(top, left) < 0 or bottom > rows or right > columns:
+            return ()
+        # The last row and column belong to the region; some writers name the ones after them.
+        height, width = min(bottom + 1, rows) - top, min(right + 1, columns) - left
+        if height < 1 or width < 1:
+            continue
+        codes = (region.get("RegionSpatialFormat"), region.get("RegionDataType"))
+        found.append(FrameRegion((top, left, height, width), *(int(_first(code) or 0) for code in codes)))
+    return tuple(found)
 
 
 def _spacing_mm(dataset: Any) -> tuple[float, float] | None:

@@ -8,6 +8,9 @@ from jaxtyping import UInt8
 Grey = UInt8[np.ndarray, "height width"]
 Colour = UInt8[np.ndarray, "height width 3"]
 
+Box = tuple[int, int, int, int]
+"""(top, left, height, width) in pixels."""
+
 
 @dataclass(frozen=True)
 class FrameSource:
@@ -24,6 +27,26 @@ class FrameSource:
 
 
 @dataclass(frozen=True)
+class FrameRegion:
+    """A part of the screen that the file describes: DICOM's ultrasound regions (PS3.3 C.8.5.5)."""
+
+    box: Box
+    """Its place, cut to the picture."""
+
+    spatial_format: int
+    """DICOM's code: 1 is 2-D, 2 M-mode, 3 spectral, 4 a wave form, 5 graphics; 0 where none is given."""
+
+    data_type: int
+    """DICOM's code: 1 is tissue, 2 colour flow, 3 to 9 other Doppler and curves, 10 ECG; 0 where none is
+    given."""
+
+    @property
+    def is_tissue_2d(self) -> bool:
+        """Whether B-mode echoes are shown there."""
+        return (self.spatial_format, self.data_type) == (1, 1)
+
+
+@dataclass(frozen=True)
 class Frame:
     """One ultrasound image, as stored: nothing is cropped, cleaned or resized yet."""
 
@@ -35,6 +58,9 @@ class Frame:
 
     source: FrameSource
     """Where it came from."""
+
+    regions: tuple[FrameRegion, ...] = ()
+    """Parts of the screen that the file describes; empty where it does not."""
 
     @property
     def height(self) -> int:

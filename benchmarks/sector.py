@@ -1,0 +1,88 @@
+"""Does the sector that we find lie where a person sees it?
+
+Boxes of 120 frames of 15 sources were drawn by eye on enlarged pictures with rulers, before there was a
+detector (tests/images/sector_boxes.csv); `--boxes` names another list. Frames of clips are judged with
+five others of their clip, as a corpus does it. Reads the folder that $USFMAE_DATA names.
+
+Times are of stills of at most 340 px a side, on one core: `median_ms` and `mean_ms` by the clock,
+`cpu_ms` the mean of processor time, which a busy machine disturbs less.
+
+Run:  USFMAE_DATA=... python benchmarks/sector.py [--boxes FILE]
+"""
+
+import argparse
+import csv
+import json
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from usfmae.images.b_mode import why_no_b_mode
+from usfmae.images.clip import CLIP_SUFFIXES
+from usfmae.images.frame import Box
+from usfmae.images.read import read_frame, read_frames
+from usfmae.images.sector import find_sector, overlap
+
+BOXES = Path(__file__).parent.parent / "tests" / "images" / "sector_boxes.csv"
+GOOD = 0.95
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--boxes", type=Path, default=BOXES)
+    args = parser.parse_args()
+    root = os.environ.get("USFMAE_DATA")
+    if not root:
+        raise SystemExit("set USFMAE_DATA to the folder with the real images")
+    cv2.setNumThreads(1)
+    with args.boxes.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    overlaps: dict[str, list[float]] = defaultdict(list)
+    wall_ms, cpu_ms, misses, rejected = [], [], [], []
+    for row in rows:
+        path = Path(root) / row["file"]
+        frame = read_frame(path, int(row["frame"]))
+        is_clip = frame.source.num_frames > 1 and path.suffix.lower() in CLIP_SUFFIXES
+        clip = list(read_frames(path, max_frames=5)) if is_clip else []
+        truth: Box = (int(row["top"]), int(row["left"]), int(row["height"]), int(row["width"]))
+        wall, cpu = time.perf_counter(), time.process_time()
+        sector = find_sector(frame, clip=clip)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        if not clip and max(frame.height, frame.width) <= 340:
+            wall_ms.append(1e3 * wall)
+            cpu_ms.append(1e3 * cpu)
+        share = overlap(sector.box, truth) if sector else 0.0
+        overlaps[row["set"]].append(share)
+        if share < GOOD:
+            misses.append((share, row["file"], sector.box if sector else None, truth))
+        reason = why_no_b_mode(frame, sector)
+        if reason:
+            rejected.append((row["file"], reason))
+    print(f"{'source':20} {'frames':>6} {'IoU >= 0.95':>12} {'mean IoU':>9} {'lowest':>7}")
+    for source, shares in overlaps.items():
+        good = np.mean(np.array(shares) >= GOOD)
+        print(f"{source:20} {len(shares):6} {good:12.0%} {np.mean(shares):9.3f} {min(shares):7.3f}")
+    for share, name, box, truth in sorted(misses):
+        print(f"  {share:.3f}  {name}: found {box}, by eye {truth}")
+    for name, reason in rejected:
+        print(f"  rejected {name}: {reason}")
+    every = np.concatenate([np.array(shares) for shares in overlaps.values()])
+    figures = {
+        "benchmark": "sector",
+        "num_frames": len(every),
+        "share_iou_95": round(float(np.mean(every >= GOOD)), 4),
+        "mean_iou": round(float(every.mean()), 4),
+        "num_rejected": len(rejected),
+        "median_ms": round(float(np.median(wall_ms)), 2),
+        "mean_ms": round(float(np.mean(wall_ms)), 2),
+        "cpu_ms": round(float(np.mean(cpu_ms)), 2),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Where the sides of an echo region are, and what of it lies beyond what is seen.
+
+Called by `images.sector` only. Pixels are those of the shrunk picture that is analysed.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from usfmae.images.echo_region import EchoRegion, text_px
+from usfmae.images.fan import Fan
+from usfmae.images.frame import Grey
+
+STRAIGHT_RATIO, TOP_RATIO = 0.38, 0.5
+"""A side is a straight edge where so many of its rows (or columns) begin within 2 px of one place; more at
+the top, where the hollow of a convex transducer is nearly flat in the middle."""
+
+MAX_OUTSIDE_RATIO = 0.2
+"""More rows than that begin outside an edge only if it is none, but something upright in the tissue."""
+
+RAGGED_SHARPNESS = 0.35
+"""A side along which less of the outline is sharp is no edge: echo fades there."""
+
+STRONG_LEVELS = 10
+"""Echo so far above the darkest of the picture is no compression noise beside the sector."""
+
+FUZZ_PX = 6
+"""Compression noise reaches no further."""
+
+
+Edges = tuple[int, int, int, int]
+"""First and last row (after the end), first and last column (after the end)."""
+
+
+def bounds(mask: UInt8[np.ndarray, "height width"]) -> Edges:
+    """The edges of what is set in a 0-or-1 mask."""
+    left, top, width, height = cv2.boundingRect(mask)
+    return top, top + height, left, left + width
+
+
+def within_edges(hull: UInt8[np.ndarray, "height width"], edges: Edges) -> UInt8[np.ndarray, "height width"]:
+    """The outline cut to the edges, and drawn out to those that lie beyond it."""
+    found = bounds(hull)
+    cut = hull.copy()
+    if edges[1] > found[1]:
+        cut[found[1] :, edges[2] : edges[3]] = 1
+    if edges[2] < found[2]:
+        cut[edges[0] : edges[1], : found[2]] = 1
+    if edges[3] > found[3]:
+        cut[edges[0] : edges[1], found[3] :] = 1
+    cut[: edges[0]] = cut[edges[1] :] = 0
+    cut[:, : edges[2]] = cut[:, edges[3] :] = 0
+    return _convex(cut)
+
+
+def _convex(mask: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
+    """The convex hull of a 0-or-1 mask; the mask itself where it is empty."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if contours:
+        cv2.fillConvexPoly(mask, cv2.convexHull(np.concatenate(contours)), 1)
+    return mask
+
+
+def find_edges(region: EchoRegion, grey: Grey, *, is_fan: bool) -> Edges:
+    """Where each side of the region is.
+
+    A straight side is where most of its rows begin, whatever text sticks out of it. Where echo fades
+    towards a side (no straight edge, no sharp outline) of a picture that echo fills on two other sides,
+    the picture was cropped to the sector, and the side is the picture's border.
+    """
+    height, width = region.echo.shape
+    strong = region.echo & (grey > int(grey.min()) + STRONG_LEVELS).astype(np.uint8)
+    places, faded = [], []
+    for axis, backwards in ((0, False), (0, True), (1, False), (1, True)):
+        masks = [mask if axis == 1 else mask.T for mask in (region.echo, strong, region.hull)]
+        if backwards:
+            masks = [mask[:, ::-1] for mask in masks]
+        agreeing = TOP_RATIO if axis == 0 and not backwards else STRAIGHT_RATIO
+        masks = [np.ascontiguousarray(mask) for mask in masks]
+        place, is_edge = _side(*masks, agreeing_ratio=agreeing)
+        if not is_fan:
+            place = _beyond_text(masks[1], place)
+        places.append(place)
+        faded.append(not is_edge)
+    if not is_fan:
+        at_border = [place == 0 for place in places]
+        nowhere_sharp = any(at_border) and all(a or b for a, b in zip(at_border, faded, strict=True))
+        for side in range(4):
+            others = sum(at_border) - at_border[side]
+            if faded[side] and (nowhere_sharp or (others >= 2 and side > 0)):  # at the top the skin is bright
+                places[side] = 0
+    return places[0], height - places[1], places[2], width - places[3]
+
+
+def _side(
+    echo: UInt8[np.ndarray, "row column"],
+    strong: UInt8[np.ndarray, "row column"],
+    hull: UInt8[np.ndarray, "row column"],
+    *,
+    agreeing_ratio: float,
+) -> tuple[int, bool]:
+    """How many columns lie left of the region, and whether it ends there with an edge."""
+    rows, first, place = _straight(echo, agreeing_ratio)
+    outermost = int(np.partition(first, 2)[2]) if len(first) > 2 else int(first.min())
+    strong_rows, strong_first, strong_place = _straight(strong, agreeing_ratio)
+    if place is None and strong_place is None and len(strong_rows) > 2:
+        within = int(np.partition(strong_first, 2)[2])
+        outermost = within if within - outermost <= FUZZ_PX - 2 else outermost
+    if strong_place is not None and 0 <= strong_place - (outermost if place is None else place) <= FUZZ_PX:
+        place = strong_place
+    if place is not None:
+        return (0 if place <= 1 else place), True
+    place = outermost
+    outline = hull[rows].argmax(axis=1)
+    inner = outline > 1
+    sharp = float((first - outline <= 1)[inner].mean()) if inner.any() else 1.0
+    return (0 if place <= 1 else place), sharp >= RAGGED_SHARPNESS
+
+
+def _beyond_text(strong: UInt8[np.ndarray, "row column"], place: int) -> int:
+    """A side moved inwards past a line of text that hangs on to the region by compression noise.
+
+    Text leaves gaps, so it fills less of its columns than skin or tissue do, and an emptier strip parts it
+    from the echo.
+    """
+    size = text_px(*strong.shape)
+    rows = np.flatnonzero(strong.any(axis=1))
+    filled = strong[rows, place : place + 3 * size].mean(axis=0) if len(rows) else np.zeros(0)
+    empty = np.flatnonzero(filled[: 2 * size] < 0.12)
+    if not len(empty) or len(filled) < 3 * size:
+        return place
+    gap = int(empty[-1])
+    is_text = 0.2 < filled[:gap].max(initial=0.0) < 0.8
+    return place + gap + 1 if is_text and filled[gap + 1 : gap + size].mean() > 0.5 else place
+
+
+def _straight(
+    mask: UInt8[np.ndarray, "row column"], agreeing_ratio: float
+) -> tuple[Int[np.ndarray, "occupied"], Int[np.ndarray, "occupied"], int | None]:
+    """The rows with something in them, where each begins, and where most of them do, if most agree."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    first = mask[rows].argmax(axis=1)
+    if not len(rows):
+        return rows, first, None
+    counts = np.convolve(np.bincount(first, minlength=5), np.ones(5, np.int64), "same")
+    agreed = int(counts.argmax())
+    if counts[agreed] < agreeing_ratio * len(first) or (first < agreed - 2).mean() > MAX_OUTSIDE_RATIO:
+        return rows, first, None
+    return rows, first, int(np.median(first[np.abs(first - agreed) <= 2]))
+
+
+def completed_fan(
+    hull: UInt8[np.ndarray, "height width"], region: EchoRegion, fan: Fan
+) -> UInt8[np.ndarray, "height width"]:
+    """The outline, completed by a fan of known depth where echo fades before the fan ends."""
+    if fan.far_px is None:
+        return hull
+    ideal = fan.inside(*hull.shape).astype(np.uint8)
+    ideal[: bounds(hull)[0]] = 0
+    ideal = _convex(ideal)
+    size = text_px(*hull.shape)
+    roomy = cv2.dilate(ideal, np.ones((size, size), np.uint8))
+    if (hull & roomy).sum() < 0.97 * hull.sum() or (hull & ideal).sum() < 0.75 * ideal.sum():
+        return hull
+    # The pointed ends of a fan are as thin as text: what is seen of them inside the fan belongs to it.
+    reach = cv2.dilate(hull, np.ones((4 * size + 1,) * 2, np.uint8)) > 0
+    tips = (region.foreground > 0) & (ideal > 0) & reach
+    hull = _convex(((hull > 0) | tips).astype(np.uint8))
+    ideal[bounds(hull)[1] :] = 0
+    deep = cv2.erode(ideal, np.ones((size, size), np.uint8), borderValue=1) > 0
+    outline = (hull > 0) & (cv2.erode(hull, np.ones((3, 3), np.uint8), borderValue=1) == 0)
+    reached = cv2.dilate(region.echo, np.ones((3, 3), np.uint8))
+    middle = min(max(round(fan.apex_px[1]), 0), hull.shape[1])
+    for half in (slice(0, middle), slice(middle, hull.shape[1])):
+        inner = outline[:, half] & deep[:, half]
+        if inner.sum() >= size and reached[:, half][inner].mean() < RAGGED_SHARPNESS:
+            hull[:, half] |= ideal[:, half]
+    return _convex(hull)
