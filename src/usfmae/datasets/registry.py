@@ -7,7 +7,7 @@ from pathlib import Path
 from usfmae.base.config import nearest
 from usfmae.base.errors import DatasetError, SettingError
 from usfmae.datasets.card import Card, all_cards
-from usfmae.datasets.duplicates import file_hashes, near_duplicate_clusters
+from usfmae.datasets.duplicates import file_fingerprints, near_duplicate_clusters
 from usfmae.datasets.reading import Reading
 from usfmae.datasets.record import LabelledSet, Media
 
@@ -71,7 +71,7 @@ def group_near_duplicates(labelled_set: LabelledSet) -> LabelledSet:
 
     A cluster is called after the first of its names, so groups do not depend on the order of files.
     """
-    clusters = near_duplicate_clusters(file_hashes([item.path for item in labelled_set.items]))
+    clusters = near_duplicate_clusters(file_fingerprints([item.path for item in labelled_set.items]))
     members: dict[int, list[int]] = defaultdict(list)
     for index, cluster in enumerate(clusters.tolist()):
         members[cluster].append(index)
