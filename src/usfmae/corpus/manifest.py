@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
 )
 """source and path (below the source's root) name the file; frame counts from 0; height and width are those of
 the file in pixels; spacing is null where the file does not say; cluster is the same for images that
-look like the one that stands for them, null in a corpus from before this was kept; shard and row say where the
+look like the one that stands for them, null in a corpus from before it was kept; shard and row say where the
 pixels are."""
 
 

@@ -1,8 +1,8 @@
 """Pairs of fingerprints that may show the same, found without comparing all with all.
 
 Each image is looked up as it is and without its border, both also mirrored; and it can be found as a whole
-and as nine crops of 90 %. Look-ups and entries are coarse spectra (`alignment`), rounded to whole numbers, so that
-their products are exact in any order and on any machine.
+and as nine crops of 90 %. Look-ups and entries are coarse spectra (`alignment`), rounded to whole numbers,
+so that their products are exact in any order and on any machine.
 
 Up to `EXACT_IMAGES` images, every look-up meets every entry. Above, entries lie in lists by the pivot (one of
 the entries, drawn from the set and not from its order) that is nearest, and a look-up sees the `PROBES`

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -68,7 +68,7 @@ def near_duplicate_pairs(thumbs: Thumbs) -> Pairs:
     return Pairs(*_best_of(np.minimum(left, right), np.maximum(left, right), likeness))
 
 
-def near_duplicate_matches(thumbs: Thumbs, others: Thumbs) -> Pairs:
+def near_duplicate_matches(thumbs: Thumbs, others: UInt8[np.ndarray, "m 22 22"]) -> Pairs:
     """All near-duplicates between two sets: left counts into the first, right into the second; sorted."""
     ones, twos = _Prints(thumbs), _Prints(others)
     left, right, likeness = _best_of(*_columns([ones.found_in(twos), _swapped(twos.found_in(ones))]))
@@ -192,6 +192,8 @@ class _Prints:
 
     def found_in(self, other: "_Prints") -> _Columns:
         """Those of this set that are a crop, a framed copy or a copy of one in the other set."""
+        if not len(self.thumbs) or not len(other.thumbs):
+            return _columns([])
         index = Index(other.thumbs)
         starts = range(0, len(self.thumbs), IMAGES_AT_ONCE)
 
@@ -204,7 +206,12 @@ class _Prints:
 
 
 def _decided(
-    ones: Thumbs, others: Thumbs, some: Candidates, first: int, *, among_themselves: bool
+    ones: Thumbs,
+    others: UInt8[np.ndarray, "m 22 22"],
+    some: Candidates,
+    first: int,
+    *,
+    among_themselves: bool,
 ) -> _Columns:
     """The candidates that are near-duplicates after alignment."""
     query = some.query + first
