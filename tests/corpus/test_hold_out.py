@@ -144,5 +144,5 @@ def test_disguised_evaluation_images_leave_too_and_are_counted_apart(scans, brea
     assert corpus.record["held_out"]["bus-bra"]["near_duplicates_in_pool"] == 2
     near = corpus.record["left_out"]["held_out_near"]
     assert [entry["path"] for entry in near["named"]] == ["b/holiday1.jpg", "b/holiday2.jpg"]
-    assert near["named"][0]["why"].startswith("looks like an image of bus-bra (0.9")
+    assert near["named"][0]["why"].startswith("looks like an image of bus-bra (")
     assert len(corpus) == 12

@@ -86,7 +86,7 @@ def audit_corpus(
         Match(**{**asdict(match), "labelled": _below(match.labelled, roots[match.set])}) for match in matches
     ]
     record = {
-        "made_by": made_by("corpus audit", inputs={"corpus": corpus.sha256}),
+        "made_by": made_by("corpus audit", settings=prepared, inputs={"corpus": corpus.sha256}),
         "verdict": "matches" if matches else "clean",
         "pool_images": len(corpus),
         "least_likeness": NEAR_DUPLICATE_LIKENESS,

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from usfmae.base.files import write_text
 from usfmae.corpus.shards import Corpus
-from usfmae.images.prepare import content_box, to_grey
+from usfmae.images.prepare import to_grey
 from usfmae.images.read import read_frame
 
 TILE_PX = 220
@@ -31,9 +31,7 @@ class Tile:
     @classmethod
     def of_pool(cls, corpus: Corpus, row: int) -> "Tile":
         """An image of a pool without its padding."""
-        sides = (corpus.manifest[side][row].as_py() for side in ("height", "width"))
-        top, left, height, width = content_box(*sides, corpus.size_px, fit=corpus.fit)
-        return cls(_small(corpus.read(np.array([row]))[0][top : top + height, left : left + width]))
+        return cls(_small(corpus.read_unpadded(row)))
 
     @classmethod
     def of_file(cls, name: str) -> "Tile":

@@ -80,7 +80,7 @@ class Corpus:
         shards, rows = self._places
         if "fingerprints" not in self.record:
             for index in range(len(self)):
-                thumbs[index] = self._fingerprint_of_stored(index)
+                thumbs[index] = fingerprint(self.read_unpadded(index))
             return thumbs
         for shard in np.unique(shards).tolist():
             here = np.flatnonzero(shards == shard)
@@ -90,11 +90,11 @@ class Corpus:
                 raise CorpusError(f"fingerprints are damaged ({error})", hint=_REBUILD) from error
         return thumbs
 
-    def _fingerprint_of_stored(self, index: int) -> UInt8[np.ndarray, "22 22"]:
-        sides = (self.manifest[side][index].as_py() for side in ("height", "width"))
-        top, left, height, width = content_box(*sides, self.size_px, fit=self.fit)
-        image = self.read(np.array([index]))[0]
-        return fingerprint(image[top : top + height, left : left + width])
+    def read_unpadded(self, index: int) -> UInt8[np.ndarray, "height width"]:
+        """The image of one row without the black around it."""
+        rows, columns = (int(self.manifest[side][index].as_py()) for side in ("height", "width"))
+        top, left, height, width = content_box(rows, columns, self.size_px, fit=self.fit)
+        return self.read(np.array([index]))[0, top : top + height, left : left + width]
 
     def read(self, indices: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size"]:
         """The images of some rows of the manifest.

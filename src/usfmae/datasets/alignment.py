@@ -166,7 +166,8 @@ def _spectra(
     flat = down.sum(axis=2)[:, :, None] * across.sum(axis=2)[:, None, :]
     full = full - flat * (full[:, :1, :1] / flat[:, :1, :1])
     u, v = frequencies(highest)
-    return full[:, u, v] * np.hypot(u, v).astype(np.float32)
+    weighted: Spectra = full[:, u, v] * np.hypot(u, v).astype(np.float32)
+    return weighted
 
 
 def _waves(
@@ -184,5 +185,7 @@ def _wave_table() -> Float32[np.ndarray, "start end k cell"]:
     cell = UNITS // CELLS * np.arange(CELLS)
     inside = np.clip(np.minimum(end, cell + 20) - np.maximum(start, cell), 0, None)
     place = np.clip((cell + 10 - start) / (end - start), 0, 1)
-    waves = np.cos(np.pi * np.arange(FINE + 1)[None, None, :, None] * place) * inside / (end - start)
-    return waves.astype(np.float32)
+    waves: Float32[np.ndarray, "start end k cell"] = (
+        np.cos(np.pi * np.arange(FINE + 1)[None, None, :, None] * place) * inside / (end - start)
+    ).astype(np.float32)
+    return waves

@@ -157,7 +157,8 @@ def _pivots(wholes: np.ndarray) -> Float32[np.ndarray, "pivot f"]:
     distinct = np.unique(wholes[wholes.any(axis=1)], axis=0)
     number = min(len(distinct), round(4 * len(wholes) ** 0.5))
     chosen = rng_for(0, "pivots").choice(len(distinct), size=number, replace=False)
-    return distinct[np.sort(chosen)].astype(np.float32)
+    pivots: Float32[np.ndarray, "pivot f"] = distinct[np.sort(chosen)].astype(np.float32)
+    return pivots
 
 
 def _nearest(
