@@ -21,14 +21,17 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from usfmae.images.fingerprint import CELLS
 
 UNITS = 20 * CELLS
-REACH = 66
-"""Edges lie at most this many units (15 % of the side) inside the picture."""
+REACH = 76
+"""Edges lie at most this many units (17 % of the side) inside the picture."""
 
 WHOLE = (0, UNITS, 0, UNITS)
 """Edges of a region: top, bottom, left, right."""
 
 WITHOUT_BORDER = (20, UNITS - 20, 20, UNITS - 20)
 """All but the outermost ring of cells: what lies within a border of 5 % of the sides."""
+
+WELL_INSIDE = (30, UNITS - 30, 30, UNITS - 30)
+"""Half a cell further in, where a border that was resized or compressed does not shine through."""
 
 CROPS = tuple((top, top + 396, left, left + 396) for top in (0, 22, 44) for left in (0, 22, 44))
 """Nine crops of 90 % of the sides; any other lies within 2.5 % of one of them."""

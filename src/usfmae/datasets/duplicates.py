@@ -20,12 +20,12 @@ from scipy.sparse.csgraph import connected_components
 
 from usfmae.base.errors import DatasetError, ImageError
 from usfmae.base.logs import progress_bar
-from usfmae.datasets.alignment import Thumbs, aligned_likeness
+from usfmae.datasets.alignment import WELL_INSIDE, Thumbs, aligned_likeness
 from usfmae.datasets.candidates import FOUND_AS, LOOKED_UP, Candidates, Index, is_flat
 from usfmae.images.fingerprint import CELLS, Fingerprint, fingerprint
 from usfmae.images.read import read_frame
 
-NEAR_DUPLICATE_LIKENESS = 0.91
+NEAR_DUPLICATE_LIKENESS = 0.92
 
 IMAGES_AT_ONCE = PAIRS_AT_ONCE = 4_096
 
@@ -216,7 +216,7 @@ def _decided(
     """The candidates that are near-duplicates after alignment."""
     query = some.query + first
     chosen = np.flatnonzero(query != some.entry) if among_themselves else np.arange(len(query))
-    regions, crops = np.array(LOOKED_UP), np.array(FOUND_AS)
+    regions, crops = _aligned_boxes()
     likeness = np.zeros(len(chosen), dtype=np.float32)
     for start in range(0, len(chosen), PAIRS_AT_ONCE):
         part = chosen[start : start + PAIRS_AT_ONCE]
@@ -224,7 +224,7 @@ def _decided(
             ones[query[part]],
             regions[some.region[part]],
             others[some.entry[part]],
-            crops[some.crop[part]],
+            crops[some.region[part], some.crop[part]],
             some.mirrored[part],
             least=NEAR_DUPLICATE_LIKENESS,
         )
@@ -232,6 +232,14 @@ def _decided(
     close = likeness >= np.float32(NEAR_DUPLICATE_LIKENESS)
     chosen = chosen[close]
     return query[chosen], some.entry[chosen], likeness[close]
+
+
+def _aligned_boxes() -> tuple[Int64[np.ndarray, "way 4"], Int64[np.ndarray, "way crop 4"]]:
+    """The boxes to compare for each way to look up, and where they are expected in each crop."""
+    plain = np.array(FOUND_AS)
+    height, width = plain[:, 1] - plain[:, 0], plain[:, 3] - plain[:, 2]
+    inset = np.rint(np.stack([height, -height, width, -width], axis=1) * 10 / 400).astype(np.int64)
+    return np.array([LOOKED_UP[0], WELL_INSIDE]), np.stack([plain, plain + inset])
 
 
 def _products(
