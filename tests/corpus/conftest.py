@@ -45,3 +45,9 @@ def scans(tmp_path) -> Path:
 def corpus(scans, tmp_path) -> Corpus:
     """A corpus of `scans`."""
     return build_corpus([Source("scans", scans)], out=tmp_path / "corpus", config=CONFIG)
+
+
+@pytest.fixture
+def drawn():
+    """The function that draws a picture."""
+    return picture

@@ -9,7 +9,7 @@ from PIL import Image
 from usfmae.base.errors import CorpusError
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
-from usfmae.corpus.hold_out import held_out_files, held_out_hashes
+from usfmae.corpus.hold_out import held_out_files, read_held_sets
 from usfmae.corpus.sources import Source
 from usfmae.datasets.fake import fake_dataset
 from usfmae.datasets.registry import read_dataset
@@ -29,12 +29,14 @@ def test_held_out_images_leave_under_any_name_and_format(scans, breast, config, 
         [Source("scans", scans)], out=tmp_path / "c", config=config, hold_out=[("bus-bra", breast)]
     )
     assert len(corpus) == 12
-    assert corpus.record["held_out"] == {"bus-bra": {"images": len(items), "found_in_pool": 3}}
+    assert corpus.record["held_out"] == {
+        "bus-bra": {"images": len(items), "found_in_pool": 3, "near_duplicates_in_pool": 0}
+    }
     assert [entry["path"] for entry in corpus.record["left_out"]["held_out"]["named"]] == [
         f"b/renamed{k}.tif" for k in range(3)
     ]
-    held = held_out_hashes(held_out_files([("bus-bra", breast)]), config=BuildConfig(size_px=32), workers=1)
-    assert not held["bus-bra"] & corpus.content_hashes()
+    held = read_held_sets(held_out_files([("bus-bra", breast)]), config=BuildConfig(size_px=32), workers=1)
+    assert not set(held["bus-bra"].hashes) & corpus.content_hashes()
 
 
 def test_a_source_that_holds_the_whole_set_keeps_none_of_it(scans, breast, config, tmp_path):
@@ -55,7 +57,9 @@ def test_a_set_given_twice_adds_up(scans, config, tmp_path):
     hold_out = [("folder", tmp_path / "x"), ("folder", tmp_path / "y")]
     corpus = build_corpus([Source("scans", scans)], out=tmp_path / "c", config=config, hold_out=hold_out)
     # the picture itself, and a flat one of each folder
-    assert corpus.record["held_out"] == {"folder": {"images": 3, "found_in_pool": 1}}
+    assert corpus.record["held_out"] == {
+        "folder": {"images": 3, "found_in_pool": 1, "near_duplicates_in_pool": 0}
+    }
     assert corpus.record["left_out"]["held_out"]["count"] == 2
     assert len(corpus) == 11
 
@@ -79,8 +83,10 @@ def test_an_image_of_two_sets_counts_for_both(scans, breast, config, tmp_path):
 def test_two_workers_find_the_same_hashes(breast):
     files = held_out_files([("bus-bra", breast)])
     files["bus-bra"] *= 10  # more than one job
-    one = held_out_hashes(files, config=BuildConfig(size_px=32), workers=1)
-    assert one == held_out_hashes(files, config=BuildConfig(size_px=32), workers=2)
+    one = read_held_sets(files, config=BuildConfig(size_px=32), workers=1)
+    two = read_held_sets(files, config=BuildConfig(size_px=32), workers=2)
+    assert (one["bus-bra"].hashes, one["bus-bra"].names) == (two["bus-bra"].hashes, two["bus-bra"].names)
+    assert np.array_equal(one["bus-bra"].fingerprints, two["bus-bra"].fingerprints)
 
 
 def test_what_cannot_be_read_cannot_be_held_out(scans, breast, config, tmp_path):
@@ -114,6 +120,29 @@ def test_a_stretched_corpus_says_so_and_still_holds_out_by_content(scans, breast
     )
     assert corpus.fit == "stretch"
     assert corpus.record["held_out"]["bus-bra"]["found_in_pool"] == 1
-    held = held_out_hashes(held_out_files([("bus-bra", breast)]), config=stretched, workers=1)
-    padded = held_out_hashes(held_out_files([("bus-bra", breast)]), config=config, workers=1)
-    assert not held["bus-bra"] & padded["bus-bra"]
+    held = read_held_sets(held_out_files([("bus-bra", breast)]), config=stretched, workers=1)
+    padded = read_held_sets(held_out_files([("bus-bra", breast)]), config=config, workers=1)
+    assert not set(held["bus-bra"].hashes) & set(padded["bus-bra"].hashes)
+
+
+def disguised(path, out):
+    """A mirrored, darker, smaller JPEG of an image."""
+    with Image.open(path) as image:
+        copy = image.convert("L").transpose(Image.Transpose.FLIP_LEFT_RIGHT).point(lambda grey: grey * 0.8)
+        copy.resize((copy.width * 3 // 4, copy.height * 3 // 4)).save(out, quality=30)
+
+
+def test_disguised_evaluation_images_leave_too_and_are_counted_apart(scans, breast, config, tmp_path):
+    items = read_dataset("bus-bra", breast).items
+    shutil.copy(items[0].path, scans / "b" / "copy.png")
+    for k in (1, 2):
+        disguised(items[k].path, scans / "b" / f"holiday{k}.jpg")
+    corpus = build_corpus(
+        [Source("scans", scans)], out=tmp_path / "c", config=config, hold_out=[("bus-bra", breast)]
+    )
+    assert corpus.record["held_out"]["bus-bra"]["found_in_pool"] == 1
+    assert corpus.record["held_out"]["bus-bra"]["near_duplicates_in_pool"] == 2
+    near = corpus.record["left_out"]["held_out_near"]
+    assert [entry["path"] for entry in near["named"]] == ["b/holiday1.jpg", "b/holiday2.jpg"]
+    assert near["named"][0]["why"].startswith("looks like an image of bus-bra (")
+    assert len(corpus) == 12

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from usfmae.base.errors import CorpusError
 from usfmae.corpus import shards
 from usfmae.corpus.shards import open_corpus, verify_corpus
+from usfmae.datasets.duplicates import near_duplicate_matches
+from usfmae.images.fingerprint import fingerprint
+from usfmae.images.read import read_frame
 
 
 def stored(corpus) -> np.ndarray:
@@ -75,13 +79,13 @@ def first_shard(corpus) -> Path:
 
 
 def test_a_flipped_byte_is_found_by_verify(corpus):
-    assert verify_corpus(corpus.folder) == 4  # three shards and the manifest
+    assert verify_corpus(corpus.folder) == 7  # three shards, as many fingerprints, the manifest
     damaged = bytearray(first_shard(corpus).read_bytes())
     damaged[200] ^= 1
     first_shard(corpus).write_bytes(damaged)
     open_corpus(corpus.folder)
     with pytest.raises(
-        CorpusError, match=r"1 of 4 files are damaged \(checksum; first: parts/00000/shard\.npy"
+        CorpusError, match=r"1 of 7 files are damaged \(checksum; first: parts/00000/shard\.npy"
     ):
         verify_corpus(corpus.folder)
 
@@ -122,3 +126,33 @@ def test_what_is_no_corpus_says_so(tmp_path):
     (tmp_path / "corpus.json").write_text(json.dumps({"status": "building"}))
     with pytest.raises(CorpusError, match="is not finished"):
         open_corpus(tmp_path)
+
+
+def test_fingerprints_are_those_of_the_files_and_of_the_rows(corpus, scans):
+    thumbs = corpus.fingerprints()
+    assert thumbs.shape == (12, 22, 22)
+    for row, thumb in zip(corpus.manifest.to_pylist(), thumbs, strict=True):
+        assert np.array_equal(thumb, fingerprint(read_frame(scans / row["path"]).pixels))
+
+
+def test_a_corpus_from_before_fingerprints_takes_them_from_its_pixels(corpus):
+    before = corpus.fingerprints()
+    record = json.loads((corpus.folder / "corpus.json").read_text())
+    del record["fingerprints"]
+    (corpus.folder / "corpus.json").write_text(json.dumps(record))
+    table = pq.read_table(corpus.folder / "manifest.parquet")
+    pq.write_table(table.drop_columns(["cluster"]), corpus.folder / "manifest.parquet")
+    old = open_corpus(corpus.folder)
+    assert old.manifest["cluster"].to_pylist() == [None] * 12
+    # 48 x 40 shrunk to 32 x 27: the same picture, not the same cells
+    assert np.abs(old.fingerprints().astype(int) - before).mean() < 6
+    assert np.array_equal(near_duplicate_matches(before, old.fingerprints()).left, np.arange(12))
+
+
+def test_damaged_fingerprints_are_noticed(corpus):
+    path = corpus.folder / "parts" / "00001" / "fingerprints.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CorpusError, match=r"first: parts/00001/fingerprints\.npy"):
+        verify_corpus(corpus.folder)
+    with pytest.raises(CorpusError, match="fingerprints are damaged"):
+        corpus.fingerprints()

@@ -2,11 +2,14 @@ import pytest
 
 from usfmae.base.errors import FolderError, WeightsError
 from usfmae.base.files import read_json
+from usfmae.datasets.duplicates import NEAR_DUPLICATE_LIKENESS
+from usfmae.evaluate.contamination import PretrainingPool
 from usfmae.evaluate.frozen import KnnConfig, LinearProbeConfig, evaluate_knn, evaluate_linear_probe
 from usfmae.evaluate.metrics import METRICS, score
 from usfmae.evaluate.predictions import read_predictions
 from usfmae.evaluate.statistics import BootstrapConfig
-from usfmae.images.fingerprint import content_hash
+from usfmae.images.fingerprint import content_hash, fingerprint
+from usfmae.images.read import read_frame
 
 FAST = BootstrapConfig(num_resamples=100)
 
@@ -51,15 +54,36 @@ def test_test_images_in_the_pool_are_counted(task, weights, tmp_path):
     unknown = knn(task, weights, tmp_path / "a")["contamination"]
     assert unknown == {"checked": False, "why": "no corpus was given to compare with"}
     tested = [index for split in task.splits for index in split.test.tolist()]
-    pool = {content_hash(task.images[index]) for index in tested[:3]} | {"0" * 64}
-    found = knn(task, weights, tmp_path / "b", pool_hashes=pool)["contamination"]
+    nothing = np.zeros((0, 22, 22), np.uint8)
+    pool = PretrainingPool(
+        frozenset({content_hash(task.images[index]) for index in tested[:3]} | {"0" * 64}), nothing
+    )
+    found = knn(task, weights, tmp_path / "b", pretraining_pool=pool)["contamination"]
     assert (found["test_images_in_pool"], found["of"]) == (3, len(tested))
     assert found["first"] in {task.items[index].name for index in tested[:3]}
-    clean = knn(task, weights, tmp_path / "c", pool_hashes={"0" * 64})["contamination"]
-    assert clean == {"checked": True, "test_images_in_pool": 0, "of": len(tested)}
-    scratch = knn(task, "scratch", tmp_path / "d", like=weights, pool_hashes=pool)
+    other = PretrainingPool(frozenset({"0" * 64}), nothing, "abc")
+    clean = knn(task, weights, tmp_path / "c", pretraining_pool=other)["contamination"]
+    assert clean == {
+        "checked": True, "test_images_in_pool": 0, "near_duplicates_in_pool": 0, "of": len(tested),
+        "least_likeness": NEAR_DUPLICATE_LIKENESS, "corpus_sha256": "abc",
+    }  # fmt: skip
+    scratch = knn(task, "scratch", tmp_path / "d", like=weights, pretraining_pool=pool)
     assert scratch["contamination"] == {"checked": False, "why": "a random start has seen no images"}
     assert (scratch["init"], scratch["weights_sha256"]) == ("scratch", None)
+
+
+def test_test_images_that_were_seen_in_disguise_are_counted_apart(task, weights, tmp_path):
+    tested = [index for split in task.splits for index in split.test.tolist()]
+    mirrored = [
+        fingerprint(np.ascontiguousarray(read_frame(task.items[index].path).pixels[:, ::-1]))
+        for index in tested[:2]
+    ]
+    same = content_hash(task.images[tested[0]])
+    pool = PretrainingPool(frozenset({same}), np.array(mirrored))
+    found = knn(task, weights, tmp_path / "r", pretraining_pool=pool)["contamination"]
+    assert (found["test_images_in_pool"], found["near_duplicates_in_pool"]) == (1, 1)
+    assert found["first"] == task.items[tested[0]].name
+    assert found["first_near"] == task.items[tested[1]].name
 
 
 def test_a_linear_probe_tells_the_fake_lesions_apart(task, weights, tmp_path):

@@ -1,4 +1,4 @@
-"""`usfmae corpus build | verify | show`."""
+"""`usfmae corpus build | verify | show | audit`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -32,7 +32,9 @@ def build(
     ] = None,
     hold_out: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="A labelled set whose images, known by content, stay out."),
+        typer.Option(
+            metavar="NAME=DIR", help="A labelled set whose images and near-duplicates of them stay out."
+        ),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; all cores when not given.")] = None,
     engine: Annotated[
@@ -117,10 +119,48 @@ def show(
             typer.echo(f"left out, {reason.replace('_', ' ')}: {count}")
     for name, held in facts["held_out"].items():
         typer.echo(
-            f"held out {name}: {held['found_in_pool']} of its {held['images']} images were found and removed"
+            f"held out {name}: {held['found_in_pool']} of its {held['images']} images were found and "
+            f"removed, and {held.get('near_duplicates_in_pool', 0)} near-duplicates of them"
         )
     if page is not None:
         typer.echo(f"open {page}")
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(help="A corpus.")],
+    against: Annotated[
+        list[str], typer.Option(metavar="NAME=DIR", help="A labelled set that must not be in it.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the audit; audits/NAME in the corpus when not given.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; all cores when not given.")] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Look for images of labelled sets in a corpus: exit status 0 is clean, 3 is matches found."""
+    import os
+
+    from usfmae.corpus.audit import PAGE_FILE, audit_corpus
+    from usfmae.corpus.shards import open_corpus
+
+    sets = named_folders(against, flag="--against")
+    place = out or folder / "audits" / "+".join(dict.fromkeys(name for name, _ in sets))
+    record = audit_corpus(
+        open_corpus(folder),
+        sets,
+        out=place,
+        workers=workers or len(os.sched_getaffinity(0)),
+        overwrite=overwrite or out is None,
+    )
+    for name, entry in record["sets"].items():
+        typer.echo(
+            f"{name}: {entry['labelled_images_found_exact']} of {entry['images']} images are in the pool, "
+            f"{entry['labelled_images_found_near']} more look like one there"
+        )
+    typer.echo(f"{record['verdict']}: open {place / PAGE_FILE}")
+    if record["verdict"] != "clean":
+        raise typer.Exit(3)
 
 
 def _write_png(path: Path, image: object) -> None:

@@ -134,7 +134,7 @@ def pretrained(stages: Stages, pool: Path, hold_out: Path | None, size: float) -
 
 def compared(stages: Stages, labelled: Path, run: Path, size: float) -> list[Path]:
     """Fine-tune from the run and from scratch with the same budget; returns the result folders."""
-    from usfmae.cli.evaluate import pool_hashes
+    from usfmae.cli.evaluate import pretraining_pool
     from usfmae.evaluate.finetune import finetune
     from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
     from usfmae.evaluate.protocol import load_task
@@ -144,15 +144,13 @@ def compared(stages: Stages, labelled: Path, run: Path, size: float) -> list[Pat
         config = defaults.model_copy(update={"epochs": max(1.0, FINETUNE_EPOCHS * min(size, 1.0))})
         folder = stages.out / "results" / name
         start = run if name == "pretrained" else "scratch"
-        hashes = pool_hashes(run, None, task=config.task) if name == "pretrained" else None
+        seen = pretraining_pool(run, None, task=config.task) if name == "pretrained" else None
 
-        def work(
-            start: Any = start, folder: Path = folder, config: Any = config, hashes: Any = hashes
-        ) -> None:
+        def work(start: Any = start, folder: Path = folder, config: Any = config, seen: Any = seen) -> None:
             task = load_task("folder", labelled, config=config.task)
             finetune(
                 task, start, out=folder, config=config, like=run if start == "scratch" else None,
-                pool_hashes=hashes, resume=True,
+                pretraining_pool=seen, resume=True,
             )  # fmt: skip
 
         stages.run(f"fine-tune {name}", work)

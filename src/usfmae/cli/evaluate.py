@@ -12,6 +12,7 @@ from usfmae.cli.pretrain import DeviceOption, OverwriteOption, ResumeOption, Set
 
 if TYPE_CHECKING:
     from usfmae.corpus.shards import Corpus
+    from usfmae.evaluate.contamination import PretrainingPool
     from usfmae.evaluate.protocol import TaskConfig
 
 app = typer.Typer(help="What an encoder is worth, with intervals over patients.", no_args_is_help=True)
@@ -136,7 +137,7 @@ class Job:
             config=config,
             device=device_name(self.device),
             like=self.like,
-            pool_hashes=pool_hashes(self.weights, self.corpus, task=config.task),
+            pretraining_pool=pretraining_pool(self.weights, self.corpus, task=config.task),
             resume=self.resume,
             overwrite=self.overwrite,
         )
@@ -150,10 +151,10 @@ class Job:
         typer.echo(f"open {page}")
 
 
-def pool_hashes(
+def pretraining_pool(
     weights: Path | Literal["scratch"], corpus: Path | None, *, task: "TaskConfig"
-) -> set[str] | None:
-    """Content hashes of the pool that a run was pretrained on; None where that pool is not at hand.
+) -> "PretrainingPool | None":
+    """The images of the pool that a run was pretrained on; None where that pool is not at hand.
 
     A random start has seen nothing, so there is nothing to look up.
     """
@@ -178,16 +179,17 @@ def pool_hashes(
     return comparable(opened, task)
 
 
-def comparable(corpus: "Corpus", task: "TaskConfig") -> set[str] | None:
-    """The hashes of a pool, or None with a warning where its images have another size or fit.
+def comparable(corpus: "Corpus", task: "TaskConfig") -> "PretrainingPool | None":
+    """The images of a pool, or None with a warning where its images have another size or fit.
 
     Hashes are of prepared pixels: prepared in two ways nothing would ever match, and a pool that holds every
     test image would look clean.
     """
     from usfmae.base.logs import get_logger
+    from usfmae.evaluate.contamination import PretrainingPool
 
     if (corpus.size_px, corpus.fit) == (task.size_px, task.fit):
-        return corpus.content_hashes()
+        return PretrainingPool(frozenset(corpus.content_hashes()), corpus.fingerprints(), corpus.sha256)
     get_logger(__name__).warning(
         "contamination is not checked: the corpus has %d px images (%s), the task %d px (%s); "
         "--set task.size_px=%d --set task.fit=%s",

@@ -21,7 +21,7 @@ from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.record import made_by
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.crew import Crew, EngineName
-from usfmae.corpus.hold_out import held_out_files, held_out_hashes
+from usfmae.corpus.hold_out import held_out_files, read_held_sets
 from usfmae.corpus.part import Part, build_part, is_stored
 from usfmae.corpus.shards import CORPUS_FILE, Corpus, open_corpus
 from usfmae.corpus.sources import Listing, Source, list_source, printable, unique_sources
@@ -47,7 +47,7 @@ def build_corpus(
         sources: where the files are.
         out: the corpus folder: corpus.json, manifest.parquet, parts/00000/shard.npy ...
         config: sizes and rules.
-        hold_out: labelled sets whose images, recognised by content, stay out of the pool.
+        hold_out: labelled sets whose images and near-duplicates of them stay out of the pool.
         workers: processes; the result is the same whatever their number.
         engine: processes of this machine, or Ray; the result is the same too.
         resume: go on with an interrupted build of the same files and settings.
@@ -79,7 +79,7 @@ def build_corpus(
         write_json(out / CORPUS_FILE, {**state, "seconds": before_s})
         parts = _parts(listings, config)
         try:
-            held = held_out_hashes(held_files, config=config, workers=workers)
+            held = read_held_sets(held_files, config=config, workers=workers)
             _store(parts, out, config, Crew(workers, engine))
         finally:
             write_json(out / CORPUS_FILE, {**state, "seconds": before_s + time.perf_counter() - started})

@@ -39,6 +39,10 @@ class BuildConfig(Config):
     drop_repeats: bool = True
     """Keep only the first of images whose prepared pixels are equal."""
 
+    keep_per_cluster: int | None = Field(default=1, ge=1)
+    """Keep so many of images that look the same (near-duplicates, frames of a clip among them), the largest
+    first, then the first; None keeps all."""
+
     exclude: tuple[str, ...] = ("mask_*", "*_mask.*", "*_mask_[0-9].*", "Masks/*", "masks/*", "annotations/*")
     """Patterns of label maps, matched against the file name and against `folder/name`; left out of
     `--images` folders. A `--dataset` knows its own images and needs none."""

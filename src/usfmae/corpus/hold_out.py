@@ -1,19 +1,38 @@
-"""What a labelled evaluation set holds, by content, so that the pool can do without it."""
+"""What a labelled evaluation set holds, by content and by look, so that the pool can do without it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
 
 from usfmae.base.errors import CorpusError, ImageError
 from usfmae.base.logs import progress_bar
 from usfmae.corpus.config import BuildConfig
+from usfmae.corpus.sources import printable
 from usfmae.corpus.workers import in_processes
 from usfmae.datasets.registry import read_dataset
-from usfmae.images.fingerprint import content_hash
+from usfmae.images.fingerprint import CELLS, content_hash, fingerprint
 from usfmae.images.prepare import prepare
 from usfmae.images.read import read_frames
 
 FILES_PER_JOB = 64
+
+
+@dataclass(frozen=True)
+class HeldSet:
+    """What a labelled set holds."""
+
+    hashes: tuple[str, ...]
+    """Content hash of each frame, in the order of the reader."""
+
+    fingerprints: UInt8[np.ndarray, "n 22 22"]
+    """What each frame looks like."""
+
+    names: tuple[str, ...]
+    """The file of each frame and, where it is not the first, `#` and its number."""
 
 
 def held_out_files(hold_out: Sequence[tuple[str, Path]]) -> dict[str, list[Path]]:
@@ -33,40 +52,51 @@ def held_out_files(hold_out: Sequence[tuple[str, Path]]) -> dict[str, list[Path]
     return files
 
 
-def held_out_hashes(
-    files: dict[str, list[Path]], *, config: BuildConfig, workers: int
-) -> dict[str, frozenset[str]]:
-    """Content hashes of every frame of each labelled set.
+def read_held_sets(files: dict[str, list[Path]], *, config: BuildConfig, workers: int) -> dict[str, HeldSet]:
+    """Content hashes and fingerprints of every frame of each labelled set.
 
     Args:
         files: the result of `held_out_files`.
         config: size and fit at which pixels are compared; that of the corpus.
-        workers: processes that read.
+        workers: processes that read; the result is the same whatever their number.
 
     Raises:
         CorpusError: one of its images cannot be read, so nobody could say whether it is in the pool.
     """
-    hashes: dict[str, frozenset[str]] = {}
+    held = {}
     for name, paths in files.items():
-        jobs = [paths[k : k + FILES_PER_JOB] for k in range(0, len(paths), FILES_PER_JOB)]
-        found: set[str] = set()
-        with progress_bar(f"hold out {name}", total=len(paths)) as bar:
-            for num_read, part in in_processes(partial(_hashes, name, config), jobs, workers=workers):
-                found.update(part)
-                bar.advance(num_read)
-        hashes[name] = frozenset(found)
-    return hashes
+        jobs = [(k, paths[k : k + FILES_PER_JOB]) for k in range(0, len(paths), FILES_PER_JOB)]
+        found: dict[int, HeldSet] = {}
+        with progress_bar(f"read {name}", total=len(paths)) as bar:
+            for start, part in in_processes(partial(_read, name, config), jobs, workers=workers):
+                found[start] = part
+                bar.advance(min(FILES_PER_JOB, len(paths) - start))
+        parts = [found[start] for start, _ in jobs]
+        held[name] = HeldSet(
+            hashes=tuple(digest for part in parts for digest in part.hashes),
+            fingerprints=np.concatenate([part.fingerprints for part in parts] or [_no_fingerprints()]),
+            names=tuple(frame for part in parts for frame in part.names),
+        )
+    return held
 
 
-def _hashes(name: str, config: BuildConfig, paths: Sequence[Path]) -> tuple[int, list[str]]:
+def _read(name: str, config: BuildConfig, job: tuple[int, Sequence[Path]]) -> tuple[int, HeldSet]:
+    start, paths = job
+    hashes, thumbs, names = [], [], []
     try:
-        return len(paths), [
-            content_hash(prepare(frame, size_px=config.size_px, fit=config.fit))
-            for path in paths
-            for frame in read_frames(path)
-        ]
+        for path in paths:
+            for frame in read_frames(path):
+                hashes.append(content_hash(prepare(frame, size_px=config.size_px, fit=config.fit)))
+                thumbs.append(fingerprint(frame.pixels))
+                number = frame.source.frame_index
+                names.append(f"{printable(str(path))}#{number}" if number else printable(str(path)))
     except ImageError as error:
         raise CorpusError(
             f"--hold-out {name}: {error.message}",
             hint="repair or remove the file: what cannot be read cannot be held out",
         ) from error
+    return start, HeldSet(tuple(hashes), np.array(thumbs or _no_fingerprints()), tuple(names))
+
+
+def _no_fingerprints() -> UInt8[np.ndarray, "0 22 22"]:
+    return np.zeros((0, CELLS, CELLS), dtype=np.uint8)

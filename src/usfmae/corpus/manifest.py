@@ -19,12 +19,15 @@ SCHEMA = pa.schema(
         ("spacing_down_mm", pa.float64()),
         ("spacing_across_mm", pa.float64()),
         ("content_hash", pa.string()),
+        ("cluster", pa.int32()),
         ("shard", pa.int32()),
         ("row", pa.int32()),
     ]
 )
 """source and path (below the source's root) name the file; frame counts from 0; height and width are those of
-the file in pixels; spacing is null where the file does not say; shard and row say where the pixels are."""
+the file in pixels; spacing is null where the file does not say; cluster is the same for images that
+look like the one that stands for them, null in a corpus from before it was kept; shard and row say where the
+pixels are."""
 
 
 def write_table(path: Path, table: pa.Table) -> None:

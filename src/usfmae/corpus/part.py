@@ -1,4 +1,4 @@
-"""One part of a corpus: some files in, one shard and its rows out. Runs in a worker process."""
+"""One part of a corpus: some files in, one shard, its rows and fingerprints out. Runs in a worker process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from usfmae.base.files import new_file, new_folder, read_json, write_json
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.sources import SourceFile, printable
 from usfmae.images.clip_choice import spread_by_change
-from usfmae.images.fingerprint import content_hash
+from usfmae.images.fingerprint import CELLS, content_hash, fingerprint
 from usfmae.images.frame import Frame
 from usfmae.images.prepare import prepare
 from usfmae.images.read import read_frame, read_frames
 
 PARTS = "parts"
-SHARD_FILE, ROWS_FILE = "shard.npy", "rows.json"
+SHARD_FILE, ROWS_FILE, FINGERPRINTS_FILE = "shard.npy", "rows.json", "fingerprints.npy"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def build_part(part: Part, *, corpus: Path, config: BuildConfig) -> int:
     rows: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
     small: list[dict[str, str]] = []
+    thumbs: list[UInt8[np.ndarray, "22 22"]] = []
     with new_folder(part_folder(corpus, part.index)) as folder:
         with _new_shard(folder / SHARD_FILE, config.size_px) as shard:
             for file in part.files:
@@ -63,10 +64,13 @@ def build_part(part: Part, *, corpus: Path, config: BuildConfig) -> int:
                         image = prepare(frame, size_px=config.size_px, fit=config.fit)
                         rows.append(_row(file, frame, image, shard=part.index, row=len(rows)))
                         shard.append(image)
+                        thumbs.append(fingerprint(frame.pixels))
                 except ImageError as error:
                     unreadable.append(
                         {**place, "why": printable(error.message.removeprefix(f"{file.path}: "))}
                     )
+        with new_file(folder / FINGERPRINTS_FILE) as prints:
+            np.save(prints, np.array(thumbs, dtype=np.uint8).reshape(-1, CELLS, CELLS))
         write_json(folder / ROWS_FILE, {"rows": rows, "unreadable": unreadable, "too_small": small})
     return len(part.files)
 
@@ -81,14 +85,31 @@ def read_part(corpus: Path, index: int) -> dict[str, list[dict[str, Any]]]:
     return content
 
 
+def read_fingerprints(corpus: Path, index: int) -> UInt8[np.ndarray, "n 22 22"]:
+    """What the images of a finished part look like, in the order of its rows.
+
+    Raises:
+        FolderError: they are not there (a corpus from before they were kept) or damaged.
+    """
+    path = part_folder(corpus, index) / FINGERPRINTS_FILE
+    try:
+        thumbs: UInt8[np.ndarray, "n 22 22"] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise FolderError(f"{path}: cannot be read ({error})") from error
+    if thumbs.dtype != np.uint8 or thumbs.shape[1:] != (CELLS, CELLS):
+        raise FolderError(f"{path}: holds no fingerprints")
+    return thumbs
+
+
 def is_stored(corpus: Path, index: int, *, size_px: int) -> bool:
-    """Whether a part is there, with as many bytes as its rows need."""
+    """Whether a part is there, with as many bytes and fingerprints as its rows need."""
     try:
         num_images = len(read_part(corpus, index)["rows"])
+        num_fingerprints = len(read_fingerprints(corpus, index))
         num_bytes = (part_folder(corpus, index) / SHARD_FILE).stat().st_size
     except (FolderError, OSError, KeyError, TypeError):
         return False
-    return num_bytes == HEADER_BYTES + num_images * size_px**2
+    return num_bytes == HEADER_BYTES + num_images * size_px**2 and num_fingerprints == num_images
 
 
 def _frames_of(file: SourceFile, config: BuildConfig) -> Iterator[Frame]:

@@ -16,7 +16,9 @@ from usfmae.base.files import file_sha256, read_json
 from usfmae.base.input_spec import Fit
 from usfmae.base.logs import progress_bar
 from usfmae.corpus.manifest import read_table
-from usfmae.corpus.part import SHARD_FILE, part_folder
+from usfmae.corpus.part import SHARD_FILE, part_folder, read_fingerprints
+from usfmae.images.fingerprint import CELLS, fingerprint
+from usfmae.images.prepare import content_box
 
 CORPUS_FILE, MANIFEST_FILE = "corpus.json", "manifest.parquet"
 
@@ -65,6 +67,34 @@ class Corpus:
     def content_hashes(self) -> set[str]:
         """Content hash of every image."""
         return set(self.manifest["content_hash"].to_pylist())
+
+    def fingerprints(self) -> UInt8[np.ndarray, "n 22 22"]:
+        """What every image looks like, as `images.fingerprint.fingerprint` sees the picture of its file.
+
+        In a corpus from before they were kept they are taken from the stored pixels.
+
+        Raises:
+            CorpusError: a shard or its fingerprints are missing or damaged.
+        """
+        thumbs = np.zeros((len(self), CELLS, CELLS), dtype=np.uint8)
+        shards, rows = self._places
+        if "fingerprints" not in self.record:
+            for index in range(len(self)):
+                thumbs[index] = fingerprint(self.read_unpadded(index))
+            return thumbs
+        for shard in np.unique(shards).tolist():
+            here = np.flatnonzero(shards == shard)
+            try:
+                thumbs[here] = read_fingerprints(self.folder, shard)[rows[here]]
+            except (FolderError, IndexError) as error:
+                raise CorpusError(f"fingerprints are damaged ({error})", hint=_REBUILD) from error
+        return thumbs
+
+    def read_unpadded(self, index: int) -> UInt8[np.ndarray, "height width"]:
+        """The image of one row without the black around it."""
+        rows, columns = (int(self.manifest[side][index].as_py()) for side in ("height", "width"))
+        top, left, height, width = content_box(rows, columns, self.size_px, fit=self.fit)
+        return self.read(np.array([index]))[0, top : top + height, left : left + width]
 
     def read(self, indices: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size"]:
         """The images of some rows of the manifest.
@@ -165,12 +195,13 @@ def verify_corpus(folder: Path) -> int:
         CorpusError: a file is missing or differs; the first is named.
     """
     corpus = open_corpus(folder)
-    expected = {shard["path"]: shard["sha256"] for shard in corpus.record["shards"]}
+    files = [*corpus.record["shards"], *corpus.record.get("fingerprints", ())]
+    expected = {file["path"]: file["sha256"] for file in files}
     expected[MANIFEST_FILE] = corpus.record["manifest_sha256"]
     wrong = []
     with progress_bar("corpus verify", total=len(expected)) as bar:
         for name, sha256 in expected.items():
-            if file_sha256(folder / name) != sha256:
+            if not (folder / name).exists() or file_sha256(folder / name) != sha256:
                 wrong.append(name)
             bar.advance()
     if wrong:

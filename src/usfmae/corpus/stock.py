@@ -7,16 +7,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from usfmae.base.errors import CorpusError
 from usfmae.base.files import file_sha256
 from usfmae.corpus.config import BuildConfig
+from usfmae.corpus.hold_out import HeldSet
 from usfmae.corpus.manifest import SCHEMA, write_table
-from usfmae.corpus.part import PARTS, SHARD_FILE, part_folder, read_part
+from usfmae.corpus.near import Thumbs, clusters_of, held_likenesses, names_of, with_clusters
+from usfmae.corpus.part import (
+    FINGERPRINTS_FILE,
+    PARTS,
+    SHARD_FILE,
+    part_folder,
+    read_fingerprints,
+    read_part,
+)
 from usfmae.corpus.shards import MANIFEST_FILE
 from usfmae.corpus.sources import Listing
 from usfmae.datasets.terms import strictest
+
+REASONS = (
+    "too_small", "repeat", "near_duplicate", "held_out", "held_out_near", "excluded", "other_kind",
+)  # fmt: skip
 
 NAMED = 1000
 """How many images of a reason are named in corpus.json; all are counted, and unreadable files all named."""
@@ -42,24 +56,25 @@ def take_stock(
     listings: Sequence[Listing],
     *,
     num_parts: int,
-    held: Mapping[str, frozenset[str]],
+    held: Mapping[str, HeldSet],
     config: BuildConfig,
 ) -> dict[str, Any]:
     """Choose the rows of a stored pool, write its manifest, and say what corpus.json says about it.
 
-    Rows are taken in the order of the files: an image leaves if a held-out set has the same pixels, else if
-    an earlier image has.
+    An image leaves if a held-out set has the same pixels, else if an earlier image (in the order of the
+    files) has, else if it looks like an image of a held-out set, else if enough others that look like it
+    stay; see `BuildConfig.keep_per_cluster`.
 
     Args:
         out: the corpus folder with all parts.
         listings: its sources.
         num_parts: parts 0 to num_parts - 1 are there.
-        held: content hashes of each held-out set.
+        held: what each held-out set holds.
         config: rules.
 
     Returns:
         sha256, size_px, fit, terms (the strictest of its sources), num_images, num_groups, sources, held_out,
-        left_out, manifest_sha256, bytes, shards.
+        left_out, manifest_sha256, bytes, shards, fingerprints.
 
     Raises:
         CorpusError: too many files are unreadable, or nothing is left.
@@ -67,20 +82,22 @@ def take_stock(
     """
     left_out = {
         "unreadable": LeftOut(named=None),
-        **{reason: LeftOut() for reason in ("too_small", "repeat", "held_out", "excluded", "other_kind")},
+        **{reason: LeftOut() for reason in REASONS},
     }
     tables: list[pa.Table] = []
+    prints: list[Thumbs] = []
     seen: dict[bytes, str] = {}
+    hashes = {name: frozenset(labelled.hashes) for name, labelled in held.items()}
     found: dict[str, set[str]] = {name: set() for name in held}
     for index in range(num_parts):
-        content = read_part(out, index)
+        content, thumbs = read_part(out, index), read_fingerprints(out, index)
         for reason in ("unreadable", "too_small"):
             for entry in content[reason]:
                 left_out[reason].add(**entry)
         kept = []
         for row in content["rows"]:
             digest, place = row["content_hash"], f"{row['source']}/{row['path']}"
-            holders = [name for name, hashes in held.items() if digest in hashes]
+            holders = [name for name in held if digest in hashes[name]]
             if holders:
                 left_out["held_out"].add(row["source"], row["path"], f"is in {', '.join(holders)}")
                 for name in holders:
@@ -93,8 +110,11 @@ def take_stock(
             seen[key] = place
             kept.append(row)
         tables.append(pa.Table.from_pylist(kept, schema=SCHEMA))
+        prints.append(thumbs[[row["row"] for row in kept]])
     refuse_too_many_unreadable(out, left_out["unreadable"], listings, config)
-    table = pa.concat_tables(tables).combine_chunks()
+    table, near = _without_near_duplicates(
+        pa.concat_tables(tables).combine_chunks(), np.concatenate(prints), held, left_out, config
+    )
     if not table.num_rows:
         counts = ", ".join(f"{entry.count} {reason}" for reason, entry in left_out.items() if entry.count)
         raise CorpusError(f"{out}: nothing is left for the pool ({counts})")
@@ -105,7 +125,7 @@ def take_stock(
             left_out["other_kind"].add(listing.source.name, name, "not a kind of file that is read")
     write_table(out / MANIFEST_FILE, table)
     manifest_sha256 = file_sha256(out / MANIFEST_FILE)
-    shards = [_shard_entry(out, index) for index in range(num_parts)]
+    shards = [_file_entry(out, index, SHARD_FILE) for index in range(num_parts)]
     num_images = Counter(table["source"].to_pylist())
     whole = json.dumps([manifest_sha256, *(shard["sha256"] for shard in shards)])
     return {
@@ -117,7 +137,12 @@ def take_stock(
         "num_groups": len(table["group"].unique()),
         "sources": [_source_entry(listing, num_images[listing.source.name]) for listing in listings],
         "held_out": {
-            name: {"images": len(hashes), "found_in_pool": len(found[name])} for name, hashes in held.items()
+            name: {
+                "images": len(hashes[name]),
+                "found_in_pool": len(found[name]),
+                "near_duplicates_in_pool": near[name],
+            }
+            for name in held
         },
         "left_out": {
             reason: {"count": entry.count, "named": entry.named} for reason, entry in left_out.items()
@@ -125,7 +150,41 @@ def take_stock(
         "manifest_sha256": manifest_sha256,
         "bytes": sum(shard["bytes"] for shard in shards),
         "shards": shards,
+        "fingerprints": [_file_entry(out, index, FINGERPRINTS_FILE) for index in range(num_parts)],
     }
+
+
+def _without_near_duplicates(
+    table: pa.Table,
+    thumbs: Thumbs,
+    held: Mapping[str, HeldSet],
+    left_out: Mapping[str, LeftOut],
+    config: BuildConfig,
+) -> tuple[pa.Table, dict[str, int]]:
+    """The rows that look neither like a held-out image nor like enough others that stay.
+
+    Returns:
+        They, with their clusters; and for each held-out set how many look like one of its images.
+    """
+    likest = held_likenesses(thumbs, held)
+    held_back = np.zeros(len(thumbs), dtype=bool)
+    for likeness in likest.values():
+        held_back |= likeness > 0
+    indices = np.flatnonzero(held_back).tolist()
+    for index, (source, path) in zip(indices, names_of(table, indices), strict=True):
+        sets = ", ".join(f"{name} ({like[index]:.2f})" for name, like in likest.items() if like[index] > 0)
+        left_out["held_out_near"].add(source, path, f"looks like an image of {sets}")
+    table, thumbs = table.filter(pa.array(~held_back)), thumbs[~held_back]
+    areas_px = table["height"].to_numpy().astype(np.int64) * table["width"].to_numpy()
+    stands, alike, places = clusters_of(thumbs, areas_px)
+    stays = places < (len(thumbs) + 1 if config.keep_per_cluster is None else config.keep_per_cluster)
+    indices = np.flatnonzero(~stays).tolist()
+    names = names_of(table, indices), names_of(table, stands[indices].tolist())
+    for index, (source, path), (its_source, its_path) in zip(indices, *names, strict=True):
+        why = f"looks like {its_source}/{its_path} ({alike[index]:.2f})"
+        left_out["near_duplicate"].add(source, path, why)
+    near = {name: int(np.count_nonzero(likeness)) for name, likeness in likest.items()}
+    return with_clusters(table, stands, stays), near
 
 
 def refuse_too_many_unreadable(
@@ -161,8 +220,8 @@ def _source_entry(listing: Listing, num_images: int) -> dict[str, Any]:
     }
 
 
-def _shard_entry(out: Path, index: int) -> dict[str, Any]:
-    path = part_folder(out, index) / SHARD_FILE
+def _file_entry(out: Path, index: int, file: str) -> dict[str, Any]:
+    path = part_folder(out, index) / file
     return {
         "path": f"{PARTS}/{path.parent.name}/{path.name}",
         "bytes": path.stat().st_size,

@@ -8,7 +8,7 @@ from pathlib import Path
 from usfmae.base.config import nearest
 from usfmae.base.errors import DatasetError, SettingError
 from usfmae.datasets.card import Card, all_cards
-from usfmae.datasets.duplicates import file_hashes, near_duplicate_clusters
+from usfmae.datasets.duplicates import file_fingerprints, near_duplicate_clusters
 from usfmae.datasets.reading import Reading
 from usfmae.datasets.record import LabelledSet, Media
 
@@ -75,7 +75,8 @@ def group_near_duplicates(labelled_set: LabelledSet) -> LabelledSet:
     same as one of them. A group is called after the first of its names, so it does not depend on the order
     of files.
     """
-    clusters = near_duplicate_clusters(file_hashes([item.path for item in labelled_set.items])).tolist()
+    prints = file_fingerprints([item.path for item in labelled_set.items])
+    clusters = near_duplicate_clusters(prints).tolist()
     shared = [indices for indices in _by_value(clusters) if len(indices) > 1]
     items = list(labelled_set.items)
     for indices in _by_value(_joined(clusters, labelled_set.groups)):

@@ -1,38 +1,77 @@
 """Whether the encoder has seen the test images while it was pretrained."""
 
-from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
+from usfmae.datasets.duplicates import NEAR_DUPLICATE_LIKENESS, near_duplicate_matches
+from usfmae.datasets.record import Item
 from usfmae.evaluate.protocol import Task
 from usfmae.evaluate.start import Start
-from usfmae.images.fingerprint import content_hash
+from usfmae.images.fingerprint import content_hash, fingerprint
+from usfmae.images.read import read_frame
 
 NO_POOL = "no corpus was given to compare with"
 SCRATCH = "a random start has seen no images"
 
 
-def check_contamination(task: Task, start: Start, pool_hashes: Collection[str] | None) -> dict[str, Any]:
-    """Count the test images that are in the pretraining pool, by content.
+@dataclass(frozen=True, eq=False)
+class PretrainingPool:
+    """What is known of the images an encoder was pretrained on."""
 
-    A match means equal prepared pixels; a near-duplicate (another crop, another compression) is not found.
+    content_hashes: frozenset[str]
+    """Of pixels prepared as those of the task are."""
+
+    fingerprints: UInt8[np.ndarray, "n 22 22"]
+    """What they look like."""
+
+    sha256: str = ""
+    """Hash of the corpus, for the record."""
+
+
+def check_contamination(task: Task, start: Start, pool: PretrainingPool | None) -> dict[str, Any]:
+    """Count the test images that are in the pretraining pool, by equal pixels and by look.
 
     Args:
         task: with images of the same size as those of the pool, since the hash is one of prepared pixels.
         start: the encoder before evaluation; a random one has seen nothing.
-        pool_hashes: content hashes of the pool; None if it is not known.
+        pool: what it was pretrained on; None if that is not known.
 
     Returns:
-        For `result.json`: checked, test_images_in_pool, of, first (a name) if there is a match; or checked
-        and why.
+        For `result.json`: checked, test_images_in_pool (equal pixels), near_duplicates_in_pool (test images
+        that only look like one there, at least as much as least_likeness says), of, corpus_sha256, and
+        first and first_near (names) where there is a match; or checked and why.
     """
     if start.init == "scratch":
         return {"checked": False, "why": SCRATCH}
-    if pool_hashes is None:
+    if pool is None:
         return {"checked": False, "why": NO_POOL}
-    known = frozenset(pool_hashes)
     tested = np.unique(np.concatenate([split.test for split in task.splits])).tolist()
-    seen = [index for index in tested if content_hash(task.images[index]) in known]
-    found = {"checked": True, "test_images_in_pool": len(seen), "of": len(tested)}
-    return found | {"first": task.items[seen[0]].name} if seen else found
+    seen = [index for index in tested if content_hash(task.images[index]) in pool.content_hashes]
+    others = sorted(set(tested) - set(seen))
+    with ThreadPoolExecutor() as threads:
+        thumbs = list(threads.map(_fingerprint, [task.items[index] for index in others]))
+    near: list[int] = []
+    if thumbs:
+        pairs = near_duplicate_matches(np.array(thumbs), pool.fingerprints)
+        near = [others[place] for place in np.unique(pairs.left).tolist()]
+    found: dict[str, Any] = {
+        "checked": True,
+        "test_images_in_pool": len(seen),
+        "near_duplicates_in_pool": len(near),
+        "of": len(tested),
+        "least_likeness": NEAR_DUPLICATE_LIKENESS,
+        "corpus_sha256": pool.sha256,
+    }
+    if seen:
+        found["first"] = task.items[seen[0]].name
+    if near:
+        found["first_near"] = task.items[near[0]].name
+    return found
+
+
+def _fingerprint(item: Item) -> UInt8[np.ndarray, "22 22"]:
+    return fingerprint(read_frame(item.path, item.frame or 0, key=item.array).pixels)

@@ -13,7 +13,7 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from usfmae.engine.checkpoint import FOLDER as CHECKPOINTS
 from usfmae.engine.devices import DeviceName, pick_device, set_up_cpu
 from usfmae.engine.meters import peak_memory_gb
 from usfmae.engine.metrics_log import read_metrics
-from usfmae.evaluate.contamination import check_contamination
+from usfmae.evaluate.contamination import PretrainingPool, check_contamination
 from usfmae.evaluate.finetune_config import FinetuneConfig
 from usfmae.evaluate.fold_training import class_probabilities, train_on_split
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, read_predictions, write_predictions
@@ -63,7 +63,7 @@ def finetune(
     config: FinetuneConfig,
     device: DeviceName = "auto",
     like: Path | None = None,
-    pool_hashes: Collection[str] | None = None,
+    pretraining_pool: PretrainingPool | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def finetune(
         config: the recipe; `scratch_config()` for a random start.
         device: where the network is trained.
         like: with "scratch", weights whose shape and input are taken instead of `config.network`.
-        pool_hashes: content hashes of the pretraining pool, to count test images in it.
+        pretraining_pool: what the encoder was pretrained on, to count test images in it.
         resume: go on with what is in `out`.
         overwrite: delete an earlier result first.
 
@@ -144,7 +144,7 @@ def finetune(
         facts={
             "seed": config.seed,
             "weights_sha256": start.sha256,
-            "contamination": check_contamination(task, start, pool_hashes),
+            "contamination": check_contamination(task, start, pretraining_pool),
             "epochs": config.epochs,
             "seconds": sum(fold.facts["seconds"] for fold in folds),
             "peak_memory_gb": max(fold.facts["peak_memory_gb"] for fold in folds),

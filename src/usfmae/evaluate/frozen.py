@@ -1,7 +1,7 @@
 """Evaluations that leave the encoder as it is: nearest neighbours and a linear classifier on its features."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from usfmae.base.logs import get_logger
 from usfmae.datasets.splits import Split
 from usfmae.engine.devices import DeviceName, PrecisionName, pick_device, set_up_cpu
 from usfmae.engine.meters import peak_memory_gb
-from usfmae.evaluate.contamination import check_contamination
+from usfmae.evaluate.contamination import PretrainingPool, check_contamination
 from usfmae.evaluate.features import encode_images
 from usfmae.evaluate.knn import knn_probabilities
 from usfmae.evaluate.linear_probe import fit_linear_probe
@@ -87,7 +87,7 @@ def evaluate_knn(
     config: KnnConfig,
     device: DeviceName = "auto",
     like: Path | None = None,
-    pool_hashes: Collection[str] | None = None,
+    pretraining_pool: PretrainingPool | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def evaluate_knn(
         config: neighbours, pooling, intervals.
         device: where the encoder runs.
         like: with "scratch", weights whose shape is taken.
-        pool_hashes: content hashes of the pretraining pool, to count test images in it.
+        pretraining_pool: what the encoder was pretrained on, to count test images in it.
         resume: return the result if it is there, else make it.
         overwrite: delete an earlier result first.
 
@@ -124,7 +124,7 @@ def evaluate_knn(
         )
         return votes, {}
 
-    job = _Job(task, weights, out, config, device, like, pool_hashes, resume, overwrite)
+    job = _Job(task, weights, out, config, device, like, pretraining_pool, resume, overwrite)
     return _evaluate("knn", judge, job)
 
 
@@ -136,7 +136,7 @@ def evaluate_linear_probe(
     config: LinearProbeConfig,
     device: DeviceName = "auto",
     like: Path | None = None,
-    pool_hashes: Collection[str] | None = None,
+    pretraining_pool: PretrainingPool | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def evaluate_linear_probe(
         losses = {f"{c:g}": loss for c, loss in probe.val_log_loss.items()}
         return probe.probabilities(features[split.test]), {"c": probe.c, "val_log_loss": losses}
 
-    job = _Job(task, weights, out, config, device, like, pool_hashes, resume, overwrite)
+    job = _Job(task, weights, out, config, device, like, pretraining_pool, resume, overwrite)
     return _evaluate("linear-probe", judge, job)
 
 
@@ -172,7 +172,7 @@ class _Job:
     config: FrozenConfig
     device: DeviceName
     like: Path | None
-    pool_hashes: Collection[str] | None
+    pretraining_pool: PretrainingPool | None
     resume: bool
     overwrite: bool
 
@@ -225,7 +225,7 @@ def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
         facts={
             "seed": config.seed,
             "weights_sha256": start.sha256,
-            "contamination": check_contamination(task, start, job.pool_hashes),
+            "contamination": check_contamination(task, start, job.pretraining_pool),
             "epochs": None,
             "seconds": time.perf_counter() - started,
             "peak_memory_gb": peak_memory_gb(where),

@@ -183,5 +183,8 @@ def _notes(record: dict[str, Any]) -> str:
             f"{found.get('test_images_in_pool', UNKNOWN)} of {found.get('of', UNKNOWN)} test images are in "
             f"the pretraining pool, compared by content{first}."
         )
+        if (near := found.get("near_duplicates_in_pool")) is not None:
+            which = f" (first: {found['first_near']})" if found.get("first_near") else ""
+            contamination += f" {near} more look like an image there{which}."
     notes = [contamination, *map(str, record.get("notes") or [])]
     return f"<h3>Notes</h3><ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"

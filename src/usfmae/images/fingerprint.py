@@ -1,4 +1,4 @@
-"""Two fingerprints of a picture: one for "the same bytes", one for "looks the same"."""
+"""Two fingerprints of a picture: one for "the same pixels", one for "looks the same"."""
 
 import hashlib
 
@@ -9,8 +9,11 @@ from jaxtyping import UInt8
 from usfmae.images.frame import Colour, Grey
 from usfmae.images.prepare import to_grey
 
-HASHED_SIDE_PX = 32
-NUM_BITS = 64
+CELLS = 22
+"""Cells of a fingerprint down and across. A border of 5 % of a side takes 0.05 / 1.1 = 1/22 of the new side:
+exactly the outermost ring of cells, so that what lies within reads the same with and without the border."""
+
+Fingerprint = UInt8[np.ndarray, "22 22"]
 
 
 def content_hash(prepared: UInt8[np.ndarray, "size size"]) -> str:
@@ -24,34 +27,18 @@ def content_hash(prepared: UInt8[np.ndarray, "size size"]) -> str:
     return digest.hexdigest()
 
 
-def perceptual_hash(pixels: Grey | Colour) -> int:
-    """A 64-bit hash that changes in few bits under re-compression, resizing and brightness.
+def fingerprint(pixels: Grey | Colour) -> Fingerprint:
+    """What a picture looks like, in 484 bytes: the mean grey level of 22 x 22 equal cells.
 
-    The picture is shrunk to 32 x 32, transformed by a 2-D DCT, and the 64 lowest frequencies but the
-    constant one are compared with their median (pHash; Zauner 2010, "Implementation and Benchmarking of
-    Perceptual Image Hash Functions", sec. 3.1). Copies differ in 0 to 6 bits, unrelated pictures in about 32.
+    Size, aspect ratio, compression and colour coding leave it almost as it is. `datasets.duplicates` compares
+    fingerprints, and accounts for mirroring, crops, borders and brightness there, so that they cost nothing
+    here: 0.2 ms for a 256 px still on one core.
 
     Args:
-        pixels: grey or colour, any size.
-
-    Returns:
-        An integer in [0, 2**64); the lowest frequency is the lowest bit. A flat picture gives 0.
+        pixels: grey or colour, any size; as the file has them, not padded to a square.
     """
-    side = HASHED_SIDE_PX
-    small = cv2.resize(to_grey(pixels), (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
-    spectrum = np.asarray(cv2.dct(small - small.mean(dtype=np.float32)))
-    lowest = spectrum[LOW_FREQUENCIES]
-    bits = lowest > np.median(lowest) + 1e-3
-    return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little")
-
-
-def _low_frequencies() -> tuple[np.ndarray, np.ndarray]:
-    """Places (down, across) of the 64 lowest frequencies after the constant, by their sum, then by row."""
-    places = sorted(
-        ((down, across) for down in range(HASHED_SIDE_PX) for across in range(HASHED_SIDE_PX)),
-        key=lambda place: (sum(place), place),
-    )[1 : NUM_BITS + 1]
-    return np.array([down for down, _ in places]), np.array([across for _, across in places])
-
-
-LOW_FREQUENCIES = _low_frequencies()
+    grey = to_grey(pixels)
+    if min(grey.shape) < CELLS:  # area averaging cannot enlarge
+        height, width = (max(CELLS, side) for side in grey.shape)
+        grey = np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_LINEAR_EXACT))
+    return np.asarray(cv2.resize(grey, (CELLS, CELLS), interpolation=cv2.INTER_AREA))
