@@ -1,8 +1,8 @@
 """Fit the small network of `images.marks` on marks planted in the development frames of $USFMAE_DATA.
 
-Needs torch and onnx (extra `deploy`). Backgrounds of the sources that carry few marks of their own (`TRUSTED`) count in full;
-elsewhere, what the half-fitted network already takes for a mark is neither right nor wrong, since it may
-be one of the frame's own. Doppler is painted on some frames, without a label, so that it stays alone.
+Needs torch and onnx (extra `deploy`). Backgrounds of sources with few marks of their own (`TRUSTED`) count in
+full; elsewhere, what the half-fitted network takes for a mark is neither right nor wrong, since it may be one
+of the frame's own. Flow of real Doppler frames, and flow painted on others, counts as no mark everywhere.
 
 Run:  USFMAE_DATA=... python benchmarks/marks_fit.py --out src/usfmae/images/marks.onnx [--steps 3000]
 Cost: half an hour on one core.
@@ -15,25 +15,27 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch.nn import functional
+
 from marks_data import SOURCES, frames_of
 from marks_net import MarkNet, from_onnx, to_onnx
-from torch.nn import functional as F
-
 from usfmae.images.read import read_frame
 from usfmae.images.simulate.burn_in import KINDS, burn_in
 
 TRUSTED = ("fetal-head", "muscle", "carotid-cca", "stu-hospital", "liver", "busi-normal")
 SHARES = {
-    **{
-        "bus-bra": 0.24,
-        "mmotu-2d": 0.32,
-        "busi": 0.08,
-        "busi-normal": 0.12,
-        "fetal-head": 0.12,
-        "muscle": 0.05,
-    },
-    **{"muscle-lower-limb": 0.03, "carotid-cca": 0.04, "stu-hospital": 0.02, "brachial-plexus": 0.02},
-    **{"liver": 0.03, "carotid": 0.01},
+    "bus-bra": 0.24,
+    "mmotu-2d": 0.32,
+    "busi": 0.08,
+    "busi-normal": 0.12,
+    "fetal-head": 0.12,
+    "muscle": 0.05,
+    "muscle-lower-limb": 0.03,
+    "carotid-cca": 0.04,
+    "stu-hospital": 0.02,
+    "brachial-plexus": 0.02,
+    "liver": 0.03,
+    "carotid": 0.01,
 }
 FONT_FOLDER = Path(__import__("matplotlib").get_data_path()) / "fonts" / "ttf"
 FONTS: list[int | str] = [
@@ -61,7 +63,7 @@ def backgrounds() -> dict[str, list[np.ndarray]]:
 
 
 def real_flow(pixels: np.ndarray) -> np.ndarray:
-    """Flow of a colour frame: blobs of at least 20 red, orange or blue pixels, away from scales and blue text."""
+    """Flow of a colour frame: blobs of 20 or more red, orange or blue pixels, away from scales and text."""
     if pixels.ndim == 2:
         return np.zeros(pixels.shape, bool)
     hue, saturation, value = cv2.split(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV))
@@ -92,7 +94,7 @@ def crop(pixels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.n
 
 
 def with_doppler(pixels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Blobs of red-yellow and blue-cyan, or of orange, as colour and power Doppler lay them over grey; and where."""
+    """Blobs as colour and power Doppler lay them over grey, and where they are."""
     field = cv2.GaussianBlur(
         rng.standard_normal(pixels.shape[:2]).astype(np.float32), (0, 0), np.exp(rng.uniform(0.2, 2.3))
     )
@@ -152,21 +154,23 @@ def loss_of(net: MarkNet, batch: list, *, forgiving: bool) -> torch.Tensor:
     with torch.autocast("cpu", torch.bfloat16):
         out = net(inputs.contiguous(memory_format=torch.channels_last))
     out = out.float()
-    marks = F.pixel_shuffle(out[:, :4], 2)[:, 0]
+    marks = functional.pixel_shuffle(out[:, :4], 2)[:, 0]
     is_mark = (labels > 0).float()
-    each = F.binary_cross_entropy_with_logits(marks, is_mark, reduction="none")
+    each = functional.binary_cross_entropy_with_logits(marks, is_mark, reduction="none")
     # The ring around ink is half inked: count it less.
-    ring = F.max_pool2d(is_mark[:, None], 3, 1, 1)[:, 0] - is_mark
+    ring = functional.max_pool2d(is_mark[:, None], 3, 1, 1)[:, 0] - is_mark
     weight = 1 + is_mark - 0.4 * ring
     if forgiving:
         doubtful = ~sure & (is_mark == 0) & (marks.detach() > 0.0)
-        doubtful = F.max_pool2d(doubtful[:, None].float(), 5, 1, 2)[:, 0] * (is_mark == 0) * ~sure
+        doubtful = functional.max_pool2d(doubtful[:, None].float(), 5, 1, 2)[:, 0] * (is_mark == 0) * ~sure
         weight = weight * (1 - doubtful)
     binary = (each * weight).sum() / weight.sum()
-    half = F.max_pool2d(labels[:, None].float(), 2)[:, 0].long()
+    half = functional.max_pool2d(labels[:, None].float(), 2)[:, 0].long()
     where = half > 0
     kind = (
-        F.cross_entropy(out[:, 4:].permute(0, 2, 3, 1)[where], half[where] - 1) if where.any() else binary * 0
+        functional.cross_entropy(out[:, 4:].permute(0, 2, 3, 1)[where], half[where] - 1)
+        if where.any()
+        else binary * 0
     )
     return binary + 0.1 * kind
 

@@ -6,8 +6,9 @@ import pytest
 
 from usfmae.base.seeds import rng_for
 from usfmae.images.fill import grown
+from usfmae.images.flow import flow_pixels
 from usfmae.images.frame import Colour, Grey
-from usfmae.images.marks import MARK_KINDS, find_marks, flow_pixels, static_marks
+from usfmae.images.marks import MARK_KINDS, find_marks, static_marks
 from usfmae.images.simulate.anatomy import cached_anatomy, draw_plane
 from usfmae.images.simulate.burn_in import KINDS, burn_in
 from usfmae.images.simulate.device import DEVICES

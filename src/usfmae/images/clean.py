@@ -89,6 +89,7 @@ def clean_frame(
         marks = find_marks(frame.pixels, sector=sector, static=static)
         scale = max(1.0, max(frame.height, frame.width) / LONGEST_PX)
         mask, how = grown(marks.all, round(config.grow_px * scale)), config.fill
+        mask &= ~marks.flow
     share = float(mask.mean() if sector is None else (mask & sector).sum() / max(1, sector.sum()))
     if share <= config.max_filled_ratio:
         filled = fill(frame.pixels, mask, how=how) if mask.any() else frame.pixels

@@ -1,7 +1,7 @@
 """A network of 40,000 weights that says which pixels are burned-in marks, run by OpenCV on the CPU.
 
-Fitted by `benchmarks/marks_fit.py` on marks planted in development frames (`simulate.burn_in`). A rule on grey
-levels cannot do it: many marks are no brighter than the speckle around them, and only their shape tells.
+Fitted by `benchmarks/marks_fit.py` on marks planted in development frames (`simulate.burn_in`). A
+rule on grey levels cannot do it: many marks are no brighter than the speckle around them; shape tells.
 """
 
 from functools import cache

@@ -10,8 +10,9 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int32, UInt8
 
+from usfmae.images.flow import flow_pixels
 from usfmae.images.frame import Colour, Grey
 from usfmae.images.mark_network import mark_logits
 
@@ -23,12 +24,6 @@ LONGEST_PX = 416
 
 CORE_LOGIT, RIM_LOGIT = 0.5, -1.0
 """A mark has a pixel above the first, and reaches as far as its pixels are above the second."""
-
-COLOUR_DIFFERENCE = 20
-"""A pixel is coloured where Cr or Cb is this far from grey."""
-
-FLOW_CORE_PX, FLOW_SPREAD = 5, 9.0
-"""Flow is coloured over at least so many pixels across, and its colours vary by so much; ink is thin or flat."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +65,9 @@ class Marks:
     other: Bool[np.ndarray, "height width"]
     """Scales, grey bars, body marks, arrows, and what only its stillness in a clip gave away."""
 
+    flow: Bool[np.ndarray, "height width"]
+    """Colour and power Doppler: no mark, and not to be filled."""
+
     boxes: tuple[MarkBox, ...]
     """One per mark, from top to bottom."""
 
@@ -105,44 +103,18 @@ def find_marks(
         small = (max(1, round(width * shrink)), max(1, round(height * shrink)))
         seen = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA))
     logits, kinds = mark_logits(seen)
+    flow = np.zeros(seen.shape[:2], bool)
     if pixels.ndim == 3:
         flow = flow_pixels(seen)
         if sector is not None:
             flow &= _resized(sector, flow.shape)
         logits[flow] = -np.inf
-    marked, labels, num = _connected(logits)
+    labels, num = _connected(logits)
     by_kind = _kinds_of(labels, num, kinds)
     masks = [_resized(by_kind == index + 1, (height, width)) for index in range(len(MARK_KINDS))]
     if static is not None:
         masks[-1] |= static & ~np.logical_or.reduce(masks[:-1])
-    return Marks(*masks, boxes=_boxes(masks))
-
-
-def flow_pixels(pixels: Colour) -> Bool[np.ndarray, "height width"]:
-    """Where colour or power Doppler lies over the grey: coloured areas that are thick and many-hued.
-
-    A measurement line is coloured but thin, a logo is coloured and may be thick but is flat.
-    """
-    colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YCrCb)
-    difference = cv2.absdiff(colours[..., 1:], np.full_like(colours[..., 1:], 128)).max(axis=2)
-    coloured = (difference >= COLOUR_DIFFERENCE).astype(np.uint8)
-    if not coloured.any():
-        return coloured.astype(bool)
-    core = cv2.erode(coloured, np.ones((FLOW_CORE_PX, FLOW_CORE_PX), np.uint8))
-    num, labels = cv2.connectedComponents(coloured, connectivity=8)
-    inside = labels[core > 0]
-    if not inside.size:
-        return np.zeros(coloured.shape, bool)
-    count = np.maximum(np.bincount(inside, minlength=num), 1)
-    spread = np.zeros(num)
-    for channel in range(3):
-        values = colours[..., channel][core > 0].astype(np.float64)
-        mean = np.bincount(inside, values, minlength=num) / count
-        square = np.bincount(inside, values**2, minlength=num) / count
-        spread = np.maximum(spread, np.sqrt(np.maximum(square - mean**2, 0)))
-    is_flow = (np.bincount(inside, minlength=num) > 0) & (spread >= FLOW_SPREAD)
-    is_flow[0] = False
-    return np.asarray(is_flow[labels])
+    return Marks(*masks, flow=_resized(flow, (height, width)), boxes=_boxes(masks))
 
 
 def static_marks(
@@ -179,19 +151,18 @@ def static_marks(
 
 def _connected(
     logits: Float[np.ndarray, "height width"],
-) -> tuple[UInt8[np.ndarray, "height width"], np.ndarray, int]:
-    """Areas above `RIM_LOGIT` that hold a pixel above `CORE_LOGIT`, and their labels."""
+) -> tuple[Int32[np.ndarray, "height width"], int]:
+    """Labels of areas above `RIM_LOGIT` that hold a pixel above `CORE_LOGIT`, and one more than the last."""
     low = (logits > RIM_LOGIT).astype(np.uint8)
     num, labels = cv2.connectedComponents(low, connectivity=8)
     keep = np.zeros(num, bool)
     keep[labels[logits > CORE_LOGIT]] = True
-    marked = keep[labels]
-    labels[~marked] = 0
-    return marked.astype(np.uint8), labels, num
+    labels[~keep[labels]] = 0
+    return labels, num
 
 
 def _kinds_of(
-    labels: np.ndarray, num: int, kinds: Float[np.ndarray, "5 half_height half_width"]
+    labels: Int32[np.ndarray, "height width"], num: int, kinds: Float[np.ndarray, "5 half_height half_width"]
 ) -> UInt8[np.ndarray, "height width"]:
     """1 + kind of each marked pixel: the one that its whole area looks most like."""
     rows, columns = np.nonzero(labels)

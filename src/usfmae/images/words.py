@@ -16,16 +16,16 @@ from usfmae.base.errors import MissingExtraError
 from usfmae.images.frame import Colour, Grey
 from usfmae.images.marks import MarkBox
 
-HARMLESS = frozenset(
-    """
-    a abd abdo abdomen ad age ant anterior aorta ap arm aua axilla bd bladder body bpd breast calf ccac cca cm cm/s
-    comp cy cyst d db depth dia dir direita dist e eca esq esquerda fh fl fps fr frq gain gallbladder ge gn gs h hc
-    heart hz ica inf int kidney l lat left leg lesion lig liver lk lo loq lov lt luq m mama map mass med mhz mi
-    mm nipple node obl ov ovary p pancreas per philips pos post pwr qie qii qse qsi quadrant r rad retro
-    retroareolar right rk rov rt ruq s sag samsung siemens spleen sup t testis thyroid ti tib tic tis toshiba trans
-    transverse trv ul uoq uq uqext uqinf uqint uqsup ut uterus vein vol volume w wf
-    """.split()
-)
+_HARMLESS = """
+a abd abdo abdomen ad age ant anterior aorta ap arm aua axilla bd bladder body bpd breast calf ccac cca
+cm cm/s comp cy cyst d db depth dia dir direita dist e eca esq esquerda fh fl fps fr frq gain
+gallbladder ge gn gs h hc heart hz ica inf int kidney l lat left leg lesion lig liver lk lo loq lov lt
+luq m mama map mass med mhz mi mm nipple node obl ov ovary p pancreas per philips pos post pwr qie qii
+qse qsi quadrant r rad retro retroareolar right rk rov rt ruq s sag samsung siemens spleen sup t testis
+thyroid ti tib tic tis toshiba trans transverse trv ul uoq uq uqext uqinf uqint uqsup ut uterus vein vol
+volume w wf
+"""
+HARMLESS = frozenset(_HARMLESS.split())
 """Lower-case words that say where the transducer was, what was measured, or who built the scanner."""
 
 MEASURE = re.compile(r"[+x:]?\d{1,3}([.,]\d{1,2})?(mm|cm|cm/s|hz|khz|mhz|db|fps|s|ms|%|h|d|w|x)?")

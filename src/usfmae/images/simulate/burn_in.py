@@ -2,7 +2,7 @@
 
 For measuring and for fitting the detector of `images.marks`: text, calipers, measurement lines, logos and
 what else scanners draw (scales, body marks, arrows), in several sizes and colours, anti-aliased, and
-recompressed if asked. `simulate.marks` draws the few marks of the simulated studies; this one goes for variety.
+recompressed if asked. `simulate.marks` draws the few marks of the simulated studies, this one many.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ GLYPH_ALPHA = 0.35
 """A pixel belongs to a mark when at least this much of it is ink."""
 
 SEEN_CHANGE = 12
-"""And when the ink changed it by at least so many grey levels: white on white cannot be found, nor need it."""
+"""And when the ink changed it by so many grey levels: white on white cannot be found, nor need it."""
 
 FAINT = 0.05
 """Less ink than this is none."""

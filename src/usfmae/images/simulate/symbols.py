@@ -10,8 +10,8 @@ Alpha = Float[np.ndarray, "height width"]
 Sheet = UInt8[np.ndarray, "height width"]
 
 
-def caliper(rng: np.random.Generator, size: int) -> Alpha:
-    """A +, an x, a dotted + or a plus with a gap at its centre; 5 to 13 pixels, whatever the frame's `size`."""
+def caliper(rng: np.random.Generator, _size: int) -> Alpha:
+    """A +, an x, a dotted + or a plus with a gap at its centre; 5 to 15 pixels in any frame."""
     arm = int(rng.integers(2, 7))
     sheet: Sheet = np.zeros((2 * arm + 3, 2 * arm + 3), np.uint8)
     centre = (arm + 1, arm + 1)
@@ -70,8 +70,8 @@ def line(rng: np.random.Generator, size: int) -> Alpha:
     return _alpha(sheet)
 
 
-def logo(rng: np.random.Generator, size: int) -> Alpha:
-    """A filled badge with a cut-out letter, a ring with a letter, or slanted bold letters; 10 to 32 pixels."""
+def logo(rng: np.random.Generator, _size: int) -> Alpha:
+    """A filled badge with a letter cut out, a ring with a letter, or slanted letters; 10 to 32 pixels."""
     side = int(rng.integers(10, 33))
     sheet: Sheet = np.zeros((side + 2, side + 2), np.uint8)
     middle = (side // 2 + 1, side // 2 + 1)
