@@ -1,7 +1,7 @@
-"""Real frames before and after cleaning, as a contact sheet: to look at, since planted marks are not everything.
+"""Real frames before and after cleaning, as a contact sheet, since planted marks are not everything.
 
-Frames of the evaluation side of `marks_data.py`, drawn by a seed. With --redistributable only of sources whose
-licence lets us show them (fetal-head is HC18, and MMOTU-2D; both CC BY 4.0).
+Frames of the evaluation side of `marks_data.py`, drawn by a seed. With --redistributable only of sources
+whose licence lets us show them (fetal-head is HC18, and MMOTU-2D; both CC BY 4.0).
 
 Run:  USFMAE_DATA=... python benchmarks/marks_pairs.py --out pairs.png [--redistributable] [--seed 0]
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from marks_data import SOURCES, frames_of
 
+from marks_data import SOURCES, frames_of
 from usfmae.base.files import write_bytes
 from usfmae.images.clean import CleanConfig, clean_frame
 from usfmae.images.read import read_frame
