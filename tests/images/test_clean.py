@@ -53,7 +53,7 @@ def test_text_is_filled_and_the_rest_kept_to_the_bit(plain, marked):
     assert cleaned.mask[text].mean() > 0.9
     error_before = np.abs(marked[text].astype(int) - plain[text]).mean()
     error_after = np.abs(cleaned.frame.pixels[text].astype(int) - plain[text]).mean()
-    assert error_after < 0.35 * error_before
+    assert error_after < 0.5 * error_before
     assert cleaned.flags == ()
 
 
@@ -116,17 +116,30 @@ def test_the_limit_itself_is_allowed(marked):
 
 
 def test_growing_covers_more(marked):
-    masks = [
-        clean_frame(still(marked), config=CleanConfig(grow_px=g, max_filled_ratio=1)).mask for g in (0, 1, 2)
+    sizes = [
+        clean_frame(still(marked), config=CleanConfig(grow_px=grow, max_filled_ratio=1)).mask.sum()
+        for grow in (0, 1, 2)
     ]
-    assert masks[0].sum() < masks[1].sum() < masks[2].sum()
-    assert masks[2][masks[1]].all()
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_what_filling_would_hardly_change_is_left(marked):
+    loose, strict = (
+        clean_frame(still(marked), config=CleanConfig(max_filled_ratio=1, least_change=least))
+        for least in (0, 60)
+    )
+    assert loose.mask[strict.mask].all()
+    change = np.abs(strict.frame.pixels.astype(int) - marked)
+    assert change[strict.mask].min() >= 60
+    assert not change[~strict.mask].any()
 
 
 def test_static_pixels_of_a_clip_are_filled(plain):
     static = np.zeros(plain.shape, bool)
     static[100:105, 60:80] = True
-    assert clean_frame(still(plain), static=static, config=OURS).mask[static].all()
+    inked = plain.copy()
+    inked[static] = 250
+    assert clean_frame(still(inked), static=static, config=OURS).mask[static].all()
 
 
 def test_a_sector_of_another_size_is_refused(marked):

@@ -7,13 +7,14 @@ Cleaning is its own step before `prepare`; a frame that would lose too much of i
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import cv2
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from pydantic import Field
 
 from usfmae.base.config import Config
 from usfmae.images.fill import Fill, fill, grown
-from usfmae.images.frame import Frame
+from usfmae.images.frame import Colour, Frame, Grey
 from usfmae.images.marks import LONGEST_PX, find_marks
 from usfmae.images.paper_cleaning import GROW_PX, PAPER_FILL, paper_mask
 from usfmae.images.words import may_identify
@@ -33,6 +34,10 @@ class CleanConfig(Config):
     grow_px: int = Field(default=1, ge=0, le=8)
     """Pixels that a found mark is grown by, for its anti-aliased and compressed rim; per 416 pixels of the
     longest side in larger frames."""
+
+    least_change: int = Field(default=14, ge=0, le=255)
+    """Pixels of a mark, rim included, that filling would change by fewer grey levels are left as they are:
+    between letters and dots the echo is still there. Not used by "paper"."""
 
     fill: Fill = "telea"
     """How marked pixels get their new values; `benchmarks/marks.py` compares them."""
@@ -84,18 +89,26 @@ def clean_frame(
     if config.mode == "none":
         return Cleaned(frame, nothing, ())
     if config.mode == "paper":
-        mask, how = grown(paper_mask(frame.pixels), GROW_PX), PAPER_FILL
+        mask = grown(paper_mask(frame.pixels), GROW_PX)
+        filled = fill(frame.pixels, mask, how=PAPER_FILL)
     else:
         marks = find_marks(frame.pixels, sector=sector, static=static)
         scale = max(1.0, max(frame.height, frame.width) / LONGEST_PX)
-        mask, how = grown(marks.all, round(config.grow_px * scale)), config.fill
-        mask &= ~marks.flow
+        mask = grown(marks.all, round(config.grow_px * scale)) & ~marks.flow
+        filled = fill(frame.pixels, mask, how=config.fill)
+        mask &= _change(frame.pixels, filled) >= config.least_change
+        filled[~mask] = frame.pixels[~mask]
     share = float(mask.mean() if sector is None else (mask & sector).sum() / max(1, sector.sum()))
     if share <= config.max_filled_ratio:
-        filled = fill(frame.pixels, mask, how=how) if mask.any() else frame.pixels
         return Cleaned(replace(frame, pixels=filled), mask, ())
     if config.mode == "paper":
         marks = find_marks(frame.pixels, sector=sector)
     if may_identify(frame.pixels, marks.boxes, read_words=config.read_words):
         return Cleaned(frame, mask, ("too_much_marked", "may_identify"))
     return Cleaned(frame, mask, ("too_much_marked",))
+
+
+def _change(pixels: Grey | Colour, filled: Grey | Colour) -> UInt8[np.ndarray, "height width"]:
+    """Grey levels between two frames, of the channel that differs most."""
+    change = cv2.absdiff(pixels, filled)
+    return np.asarray(change if change.ndim == 2 else change.max(axis=2))

@@ -22,7 +22,7 @@ MARK_KINDS: tuple[MarkKind, ...] = ("text", "caliper", "line", "logo", "other")
 LONGEST_PX = 416
 """Larger frames are shrunk to this for the search; the network was fitted on frames of 160 to 500 pixels."""
 
-CORE_LOGIT, RIM_LOGIT = 0.5, -1.0
+CORE_LOGIT, RIM_LOGIT = 0.5, -1.5
 """A mark has a pixel above the first, and reaches as far as its pixels are above the second."""
 
 

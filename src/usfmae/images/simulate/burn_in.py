@@ -27,6 +27,9 @@ GLYPH_ALPHA = 0.35
 SEEN_CHANGE = 12
 """And when the ink changed it by so many grey levels: white on white cannot be found, nor need it."""
 
+LEGIBLE = 40.0
+"""Ink that differs from what it covers by fewer grey levels on average is white instead."""
+
 FAINT = 0.05
 """Less ink than this is none."""
 
@@ -229,6 +232,9 @@ def _paint(
     if grey:
         ink[:] = ink @ np.array([0.299, 0.587, 0.114], np.float32)
     opacity = rng.uniform(0.75, 1) if rng.random() < 0.3 else 1.0
+    under = canvas[alpha >= GLYPH_ALPHA].mean(axis=0)
+    if np.abs(ink - under).max() * opacity < LEGIBLE:
+        ink, opacity = np.full(3, 255, np.float32), 1.0
     cover = (alpha * opacity)[..., None]
     canvas *= 1 - cover
     canvas += cover * ink
