@@ -7,7 +7,7 @@ fonts were never seen in fitting. The limit on filled pixels is lifted for the m
 would have left unfilled is printed.
 
 Doppler: blobs of at least 20 pixels in red, orange or blue, between 8 % and 84 % of the width (beside lie
-colour scales and blue text), in every such frame of the evaluation side of MMOTU-2D, and in all of carotid.
+colour scales and blue text), in every such frame of the evaluation side of MMOTU-2D that has at least 30 red pixels (a colour scale), and in all of carotid.
 
 Run:  USFMAE_DATA=... python benchmarks/marks.py [--side development] [--rounds 2] [--paper-every 1]
 """
@@ -185,6 +185,8 @@ def doppler(*, evaluation: bool) -> dict:
             continue
         hue, saturation, value = cv2.split(cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2HSV))
         flow = (saturation > 110) & (value > 70) & ((hue < 22) | (hue > 165) | ((hue > 85) & (hue < 130)))
+        if ((saturation > 110) & (value > 70) & ((hue < 22) | (hue > 165))).sum() < 30:
+            continue  # no colour scale: blue boxes of text, no Doppler
         across = np.arange(frame.width) / frame.width
         flow &= ((across > 0.08) & (across < 0.84))[None]
         _, labels, stats, _ = cv2.connectedComponentsWithStats(flow.astype(np.uint8), connectivity=8)

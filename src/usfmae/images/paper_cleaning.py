@@ -18,10 +18,10 @@ NUM_COLOURS = 6
 LEAST_SATURATION, LEAST_VALUE = 70, 60
 """A cluster is a coloured mark when its centre is above both, 0..255."""
 
-CONTOUR_AREA_PX = (4.0, 90.0)
+CONTOUR_AREA_PX = (4.0, 150.0)
 """A contour of such an area is a small mark, not anatomy ..."""
 
-LEAST_CONTOUR_GREY = 190
+LEAST_CONTOUR_GREY = 150
 """... if it is as bright as this on average."""
 
 GROW_PX = 1
@@ -68,16 +68,17 @@ def colour_mask(pixels: Grey | Colour) -> Bool[np.ndarray, "height width"]:
 
 
 def contour_mask(grey: Grey) -> Bool[np.ndarray, "height width"]:
-    """Small bright contours of Canny edges, filled."""
+    """Small bright contours of Canny edges; the hull of each is masked, as edges of thin marks are open."""
     edges = cv2.Canny(grey, 120, 240)
     contours, _ = cv2.findContours(edges, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     mask = np.zeros(grey.shape, np.uint8)
     for contour in contours:
-        left, top, width, height = cv2.boundingRect(contour)
-        if not CONTOUR_AREA_PX[0] <= cv2.contourArea(contour) <= CONTOUR_AREA_PX[1]:
+        hull = cv2.convexHull(contour)
+        left, top, width, height = cv2.boundingRect(hull)
+        if not CONTOUR_AREA_PX[0] <= cv2.contourArea(hull) <= CONTOUR_AREA_PX[1]:
             continue
         inside = np.zeros((height, width), np.uint8)
-        cv2.drawContours(inside, [contour], -1, 1, -1, offset=(-left, -top))
+        cv2.drawContours(inside, [hull], -1, 1, -1, offset=(-left, -top))
         there = np.s_[top : top + height, left : left + width]
         if grey[there][inside > 0].mean() >= LEAST_CONTOUR_GREY:
             mask[there] |= inside
