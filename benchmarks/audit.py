@@ -22,7 +22,7 @@ from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.sources import Source
 from usfmae.datasets.registry import read_dataset
-from usfmae.images.prepare import to_grey
+from usfmae.images.grey import to_grey
 from usfmae.images.read import read_frame
 
 HIDDEN = 200

@@ -29,7 +29,7 @@ from usfmae.datasets.duplicates import (
 )
 from usfmae.datasets.registry import read_dataset
 from usfmae.images.fingerprint import CELLS, fingerprint
-from usfmae.images.prepare import to_grey
+from usfmae.images.grey import to_grey
 from usfmae.images.read import read_frame
 
 

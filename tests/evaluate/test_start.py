@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from usfmae.base.errors import SettingError, WeightsError
-from usfmae.evaluate.start import fit_of, open_start
+from usfmae.evaluate.start import open_start, shown_to
 from usfmae.models.vit import ViTConfig
 
 NETWORK = ViTConfig(size="ti", image_px=32, patch_px=8)
@@ -48,8 +48,8 @@ def test_missing_weights_are_named():
 
 
 def test_pictures_are_made_square_as_the_weights_say(weights):
-    assert fit_of("scratch") == "pad"
-    assert fit_of(weights) == fit_of("scratch", like=weights) == "pad"
+    assert shown_to("scratch") == ("pad", "none")
+    assert shown_to(weights) == shown_to("scratch", like=weights) == ("pad", "none")
     start = open_start("scratch", network=NETWORK, fit="stretch")
     assert start.input_spec.fit == "stretch"
     assert open_start(weights, network=NETWORK, fit="stretch").input_spec.fit == "pad"

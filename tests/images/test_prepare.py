@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usfmae.images.frame import Frame, FrameSource
-from usfmae.images.prepare import content_box, prepare, prepare_mask, to_grey
+from usfmae.images.grey import to_grey
+from usfmae.images.prepare import content_box, prepare, prepare_mask
 
 NOWHERE = FrameSource("drawn", 0, 1)
 

@@ -18,6 +18,11 @@ Fit = Literal["pad", "stretch"]
 square and loses the ratio. A picture of 3:4 leaves a quarter of a padded square black."""
 
 
+Crop = Literal["none", "sector"]
+"""What of a picture is shown: all of it, or the box around its echo data (`images.sector`), without rulers,
+texts and margins."""
+
+
 class InputSpec(Config):
     """Size, channels and standardisation of a network's input.
 
@@ -33,6 +38,9 @@ class InputSpec(Config):
 
     fit: Fit = "pad"
     """How pictures are made square."""
+
+    crop: Crop = "none"
+    """What of a picture is shown."""
 
     mean: tuple[float, ...] = (GREY_MEAN,)
     """Per channel, of pixels in [0, 1]."""

@@ -126,10 +126,11 @@ class Job:
         from usfmae.base.config import with_settings
         from usfmae.evaluate.protocol import load_task
         from usfmae.evaluate.report import write_report
-        from usfmae.evaluate.start import fit_of
+        from usfmae.evaluate.start import shown_to
 
-        fit = f"task.fit={fit_of(self.weights, like=self.like)}"
-        config: Any = with_settings(defaults, [fit, *self.settings])
+        fit, crop = shown_to(self.weights, like=self.like)
+        shown = [f"task.fit={fit}", f"task.crop={crop}"]
+        config: Any = with_settings(defaults, [*shown, *self.settings])
         record = evaluate(
             load_task(self.task, self.data, config=config.task),
             self.weights,

@@ -65,7 +65,7 @@ def pretrain(
 
     watched = named_folders(watch or [], flag="--watch")
     config = with_settings(get_recipe(recipe), settings or [])
-    fit = open_corpus(existing_folder(corpus)).fit
+    pool = open_corpus(existing_folder(corpus))
     record = run(
         config,
         corpus,
@@ -73,7 +73,9 @@ def pretrain(
         recipe=recipe,
         weights=weights,
         device=device_name(device),
-        evaluations=[live_knn(name, root, seed=config.seed, fit=fit) for name, root in watched],
+        evaluations=[
+            live_knn(name, root, seed=config.seed, fit=pool.fit, crop=pool.crop) for name, root in watched
+        ],
         watched=[f"{name}={root}" for name, root in watched],
         resume=resume,
         overwrite=overwrite,

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from usfmae.base.files import write_text
 from usfmae.corpus.shards import Corpus
-from usfmae.images.prepare import to_grey
+from usfmae.images.grey import to_grey
 from usfmae.images.read import read_frame
 
 TILE_PX = 220

@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from usfmae.base.config import Config
-from usfmae.base.input_spec import Fit
+from usfmae.base.input_spec import Crop, Fit
+from usfmae.images.clean import CleanConfig
 
 
 class BuildConfig(Config):
@@ -17,6 +18,18 @@ class BuildConfig(Config):
     fit: Fit = "pad"
     """How pictures are made square: aspect ratio kept on black, or stretched as the paper does. A network
     that is pretrained on this pool is shown every later picture the same way."""
+
+    crop: Crop = "none"
+    """Whether only the box around the echo data is stored; later pictures are then cropped the same way."""
+
+    split_views: bool = True
+    """With `crop`: two sectors side by side become two images."""
+
+    only_b_mode: bool = False
+    """Leave out what is no B-mode: blank frames, pages, screens of text, Doppler spectra."""
+
+    clean: CleanConfig = CleanConfig(mode="none")
+    """Whether burned-in marks are filled."""
 
     files_per_part: int = Field(default=256, ge=1)
     """Files that are read, stored and resumed together; one shard each."""

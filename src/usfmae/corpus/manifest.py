@@ -18,6 +18,13 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("spacing_down_mm", pa.float64()),
         ("spacing_across_mm", pa.float64()),
+        ("top_px", pa.int32()),
+        ("left_px", pa.int32()),
+        ("view", pa.int32()),
+        ("sector", pa.string()),
+        ("filled_ratio", pa.float32()),
+        ("marks", pa.list_(pa.int32())),
+        ("flags", pa.string()),
         ("content_hash", pa.string()),
         ("cluster", pa.int32()),
         ("shard", pa.int32()),
@@ -25,7 +32,11 @@ SCHEMA = pa.schema(
     ]
 )
 """source and path (below the source's root) name the file; frame counts from 0; height and width are those of
-the file in pixels; spacing is null where the file does not say; cluster is the same for images that
+what is stored, in pixels of the file, and top and left its place there; view counts the parts of a dual view;
+sector is fan, rectangle, whole, or null where nobody looked; filled_ratio is the share of it that was filled,
+and marks where: lengths of runs over the stored square, row by row, unfilled and filled in turn; flags are
+words with spaces between; content_hash is of the whole picture as the file has it; spacing is null where the
+file does not say; cluster is the same for images that
 look like the one that stands for them, null in a corpus from before it was kept; shard and row say where the
 pixels are."""
 

@@ -13,7 +13,7 @@ from jaxtyping import Int, UInt8
 
 from usfmae.base.errors import CorpusError, FolderError
 from usfmae.base.files import file_sha256, read_json
-from usfmae.base.input_spec import Fit
+from usfmae.base.input_spec import Crop, Fit
 from usfmae.base.logs import progress_bar
 from usfmae.corpus.manifest import read_table
 from usfmae.corpus.part import SHARD_FILE, part_folder, read_fingerprints
@@ -52,6 +52,12 @@ class Corpus:
         """How pictures were made square; "pad" in a corpus from before this was a choice."""
         fit: Fit = self.record.get("fit", "pad")
         return fit
+
+    @property
+    def crop(self) -> Crop:
+        """What of each picture is stored; all of it in a corpus from before this was a choice."""
+        crop: Crop = self.record.get("crop", "none")
+        return crop
 
     @property
     def terms(self) -> dict[str, bool | None]:

@@ -18,6 +18,7 @@ from usfmae.corpus.manifest import SCHEMA, write_table
 from usfmae.corpus.near import Thumbs, clusters_of, held_likenesses, names_of, with_clusters
 from usfmae.corpus.part import (
     FINGERPRINTS_FILE,
+    LEFT_OUT_HERE,
     PARTS,
     SHARD_FILE,
     part_folder,
@@ -29,7 +30,7 @@ from usfmae.corpus.sources import Listing
 from usfmae.datasets.terms import strictest
 
 REASONS = (
-    "too_small", "repeat", "near_duplicate", "held_out", "held_out_near", "excluded", "other_kind",
+    *LEFT_OUT_HERE, "repeat", "near_duplicate", "held_out", "held_out_near", "excluded", "other_kind",
 )  # fmt: skip
 
 NAMED = 1000
@@ -86,16 +87,20 @@ def take_stock(
     }
     tables: list[pa.Table] = []
     prints: list[Thumbs] = []
+    further_views: list[dict[str, Any]] = []
     seen: dict[bytes, str] = {}
     hashes = {name: frozenset(labelled.hashes) for name, labelled in held.items()}
     found: dict[str, set[str]] = {name: set() for name in held}
     for index in range(num_parts):
         content, thumbs = read_part(out, index), read_fingerprints(out, index)
-        for reason in ("unreadable", "too_small"):
+        for reason in ("unreadable", *LEFT_OUT_HERE):
             for entry in content[reason]:
                 left_out[reason].add(**entry)
         kept = []
         for row in content["rows"]:
+            if row["view"]:  # shares hash, fingerprint and fate with the first view of its frame
+                further_views.append(row)
+                continue
             digest, place = row["content_hash"], f"{row['source']}/{row['path']}"
             holders = [name for name in held if digest in hashes[name]]
             if holders:
@@ -115,6 +120,7 @@ def take_stock(
     table, near = _without_near_duplicates(
         pa.concat_tables(tables).combine_chunks(), np.concatenate(prints), held, left_out, config
     )
+    table = _with_further_views(table, further_views)
     if not table.num_rows:
         counts = ", ".join(f"{entry.count} {reason}" for reason, entry in left_out.items() if entry.count)
         raise CorpusError(f"{out}: nothing is left for the pool ({counts})")
@@ -132,6 +138,8 @@ def take_stock(
         "sha256": hashlib.sha256(whole.encode()).hexdigest(),
         "size_px": config.size_px,
         "fit": config.fit,
+        "crop": config.crop,
+        "clean": config.clean.mode,
         "terms": strictest(listing.terms for listing in listings).model_dump(),
         "num_images": table.num_rows,
         "num_groups": len(table["group"].unique()),
@@ -185,6 +193,24 @@ def _without_near_duplicates(
         left_out["near_duplicate"].add(source, path, why)
     near = {name: int(np.count_nonzero(likeness)) for name, likeness in likest.items()}
     return with_clusters(table, stands, stays), near
+
+
+def _with_further_views(table: pa.Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The table with the other views of the frames that are in it, each after its first."""
+    columns = (table[name].to_pylist() for name in ("source", "path", "frame", "cluster"))
+    cluster_of = {
+        (source, path, frame): cluster for source, path, frame, cluster in zip(*columns, strict=True)
+    }
+    places = [(row["source"], row["path"], row["frame"]) for row in rows]
+    staying = [
+        {**row, "cluster": cluster_of[place]}
+        for row, place in zip(rows, places, strict=True)
+        if place in cluster_of
+    ]
+    if not staying:
+        return table
+    both = pa.concat_tables([table, pa.Table.from_pylist(staying, schema=table.schema)])
+    return both.sort_by([("shard", "ascending"), ("row", "ascending")])
 
 
 def refuse_too_many_unreadable(

@@ -1,5 +1,6 @@
 """Whether the encoder has seen the test images while it was pretrained."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from jaxtyping import UInt8
 
 from usfmae.datasets.duplicates import NEAR_DUPLICATE_LIKENESS, near_duplicate_matches
 from usfmae.datasets.record import Item
-from usfmae.evaluate.protocol import Task
+from usfmae.evaluate.protocol import Task, read_images
 from usfmae.evaluate.start import Start
 from usfmae.images.fingerprint import content_hash, fingerprint
 from usfmae.images.read import read_frame
@@ -50,7 +51,8 @@ def check_contamination(task: Task, start: Start, pool: PretrainingPool | None) 
     if pool is None:
         return {"checked": False, "why": NO_POOL}
     tested = np.unique(np.concatenate([split.test for split in task.splits])).tolist()
-    seen = [index for index in tested if content_hash(task.images[index]) in pool.content_hashes]
+    whole = _whole_images(task, tested)
+    seen = [index for index in tested if content_hash(whole[index]) in pool.content_hashes]
     others = sorted(set(tested) - set(seen))
     with ThreadPoolExecutor() as threads:
         thumbs = list(threads.map(_fingerprint, [task.items[index] for index in others]))
@@ -71,6 +73,15 @@ def check_contamination(task: Task, start: Start, pool: PretrainingPool | None) 
     if near:
         found["first_near"] = task.items[near[0]].name
     return found
+
+
+def _whole_images(task: Task, tested: list[int]) -> Mapping[int, UInt8[np.ndarray, "size size"]]:
+    """The test images as a pool hashes them: whole, whatever the task shows of them."""
+    if task.config.crop == "none":
+        return {index: task.images[index] for index in tested}
+    items = [task.items[index] for index in tested]
+    images, _ = read_images(items, size_px=task.config.size_px, fit=task.config.fit)
+    return dict(zip(tested, images, strict=True))
 
 
 def _fingerprint(item: Item) -> UInt8[np.ndarray, "22 22"]:

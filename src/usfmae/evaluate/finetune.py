@@ -43,7 +43,7 @@ from usfmae.evaluate.result import (
     fold_predictions,
     open_result,
 )
-from usfmae.evaluate.start import Weights, open_start, warn_of_other_fit
+from usfmae.evaluate.start import Weights, open_start, warn_of_other_showing
 from usfmae.models.classifier import Classifier, save_classifier
 
 log = get_logger(__name__)
@@ -102,9 +102,10 @@ def finetune(
         like=like,
         image_px=config.image_px,
         fit=task.config.fit,
+        crop=task.config.crop,
         seed=config.seed,
     )
-    warn_of_other_fit(start, task.config.fit)
+    warn_of_other_showing(start, fit=task.config.fit, crop=task.config.crop)
     record = open_result(
         out,
         task,
@@ -172,6 +173,7 @@ def _train_and_test(
         image_px=config.image_px,
         drop_path=config.drop_path,
         fit=task.config.fit,
+        crop=task.config.crop,
         seed=seed,
     )
     generator = torch.Generator().manual_seed(seed_for(seed, "classifier"))

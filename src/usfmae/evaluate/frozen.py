@@ -22,7 +22,7 @@ from usfmae.evaluate.knn import knn_probabilities
 from usfmae.evaluate.linear_probe import fit_linear_probe
 from usfmae.evaluate.protocol import Task, TaskConfig
 from usfmae.evaluate.result import RESULT_FILE, FoldResult, finish_result, fold_predictions, open_result
-from usfmae.evaluate.start import Weights, open_start, warn_of_other_fit
+from usfmae.evaluate.start import Weights, open_start, warn_of_other_showing
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.classifier import PoolName
 from usfmae.models.vit import ViTConfig
@@ -187,9 +187,10 @@ def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
         like=job.like,
         image_px=config.image_px,
         fit=task.config.fit,
+        crop=task.config.crop,
         seed=config.seed,
     )
-    warn_of_other_fit(start, task.config.fit)
+    warn_of_other_showing(start, fit=task.config.fit, crop=task.config.crop)
     record = open_result(
         job.out,
         task,

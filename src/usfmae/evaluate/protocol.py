@@ -18,7 +18,7 @@ from pydantic import Field
 from usfmae.base.config import Config, nearest
 from usfmae.base.errors import DatasetError, ImageError, SettingError
 from usfmae.base.files import write_json
-from usfmae.base.input_spec import Fit
+from usfmae.base.input_spec import Crop, Fit
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.datasets.record import Item, LabelledSet
 from usfmae.datasets.registry import read_dataset
@@ -40,6 +40,9 @@ class TaskConfig(Config):
 
     fit: Fit = "pad"
     """How pictures are made square; evaluations set it to what the weights have learnt on."""
+
+    crop: Crop = "none"
+    """What of each picture is shown; set in the same way."""
 
     folds: tuple[int | str, ...] | None = None
     """Splits to report on, by name ("fold-2") or number (2); None for all that are here."""
@@ -151,7 +154,7 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
             for split in splits
         )
     images, problems = read_images(
-        labelled_set.items, size_px=config.size_px, fit=config.fit, workers=workers
+        labelled_set.items, size_px=config.size_px, fit=config.fit, crop=config.crop, workers=workers
     )
     notes = labelled_set.notes
     if problems:
@@ -178,7 +181,12 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
 
 
 def read_images(
-    items: Sequence[Item], *, size_px: int, fit: Fit = "pad", workers: int | None = None
+    items: Sequence[Item],
+    *,
+    size_px: int,
+    fit: Fit = "pad",
+    crop: Crop = "none",
+    workers: int | None = None,
 ) -> tuple[UInt8[np.ndarray, "n s s"], dict[int, str]]:
     """Read and prepare one frame of each item, the first of a clip, in several threads with a progress bar.
 
@@ -186,6 +194,7 @@ def read_images(
         items: images, clips or volumes.
         size_px: side of the prepared images.
         fit: how they are made square.
+        crop: what of them is shown.
         workers: threads; decoding and resizing run outside of Python's lock.
 
     Returns:
@@ -198,7 +207,7 @@ def read_images(
         try:
             item = items[index]
             frame = read_frame(item.path, item.frame or 0, key=item.array)
-            images[index] = prepare(frame, size_px=size_px, fit=fit)
+            images[index] = prepare(frame, size_px=size_px, fit=fit, crop=crop)
         except ImageError as error:
             problems[index] = error.message
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from usfmae.base.config import make_config
-from usfmae.base.input_spec import Fit, InputSpec
+from usfmae.base.input_spec import Crop, Fit, InputSpec
 from usfmae.base.logs import get_logger
 from usfmae.base.seeds import seed_for
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
@@ -36,29 +36,34 @@ class Start:
     """Hash of the weights file; None for a random start."""
 
 
-def fit_of(weights: Weights, *, like: Path | None = None) -> Fit:
-    """How a task's pictures should be made square: as the weights (or `like`) have learnt to see them.
+def shown_to(weights: Weights, *, like: Path | None = None) -> tuple[Fit, Crop]:
+    """How a task's pictures should be made square, and what of them shown: as the weights (or `like`) have
+    learnt to see them.
 
     Args:
         weights: a file, a run folder, or "scratch".
-        like: with "scratch", weights whose input is taken; without it a random start pads.
+        like: with "scratch", weights whose input is taken; without it a random start sees the whole
+            picture, padded.
 
     Raises:
         WeightsError: a file is missing or damaged.
     """
     file = like if weights == "scratch" else weights
     if file is None:
-        return "pad"
+        return "pad", "none"
     assert isinstance(file, Path)
-    return read_weights(file).input_spec.fit
+    spec = read_weights(file).input_spec
+    return spec.fit, spec.crop
 
 
-def warn_of_other_fit(start: Start, fit: Fit) -> None:
-    """Say so where pictures are made square in another way than the weights have learnt to see them."""
-    if start.init == "pretrained" and start.input_spec.fit != fit:
+def warn_of_other_showing(start: Start, *, fit: Fit, crop: Crop) -> None:
+    """Say so where pictures are shown in another way than the weights have learnt to see them."""
+    learnt = start.input_spec
+    if start.init == "pretrained" and (learnt.fit, learnt.crop) != (fit, crop):
         log.warning(
-            "the weights have learnt on pictures made square by %s, the task's by %s; --set task.fit=%s",
-            start.input_spec.fit, fit, start.input_spec.fit,
+            "the weights have learnt on pictures with fit=%s and crop=%s, the task shows fit=%s and crop=%s; "
+            "--set task.fit=%s --set task.crop=%s",
+            learnt.fit, learnt.crop, fit, crop, learnt.fit, learnt.crop,
         )  # fmt: skip
 
 
@@ -70,6 +75,7 @@ def open_start(
     image_px: int | None = None,
     drop_path: float = 0.0,
     fit: Fit = "pad",
+    crop: Crop = "none",
     seed: int = 0,
 ) -> Start:
     """Load an encoder, or draw one.
@@ -81,6 +87,7 @@ def open_start(
         image_px: input side; None for that of the weights or of `network`.
         drop_path: chance to skip a block while training.
         fit: how a random start sees pictures made square; weights and `like` bring their own.
+        crop: what of them it sees; likewise.
         seed: of the random start.
 
     Raises:
@@ -92,7 +99,7 @@ def open_start(
         loaded = load_encoder(weights, image_px=image_px, drop_path=drop_path)
         log.info("%s: %s", weights, loaded.report.summary())
         return Start(loaded.encoder, loaded.input_spec, "pretrained", loaded.sha256)
-    spec = InputSpec(image_px=network.image_size_px[0], channels=network.channels, fit=fit)
+    spec = InputSpec(image_px=network.image_size_px[0], channels=network.channels, fit=fit, crop=crop)
     if like is not None:
         file = read_weights(like)
         network, spec = file.config, file.input_spec

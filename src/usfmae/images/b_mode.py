@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from usfmae.images.frame import Frame, Grey
-from usfmae.images.prepare import to_grey
+from usfmae.images.grey import to_grey
 from usfmae.images.sector import Sector
 
 PROBE_PX = 192

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from usfmae.images.frame import Frame
-from usfmae.images.prepare import to_grey
+from usfmae.images.grey import to_grey
 
 LOOKED_AT_PX = 32
 """Side of the small pictures that are compared: speckle averages out, movement does not."""

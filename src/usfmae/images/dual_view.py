@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from usfmae.images.frame import Frame, Grey
-from usfmae.images.prepare import to_grey
+from usfmae.images.grey import to_grey
 from usfmae.images.sector import Sector, crop_to_sector, find_sector, of_box
 
 MIN_VIEW_RATIO = 0.3

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from usfmae.images.frame import Colour, Grey
-from usfmae.images.prepare import to_grey
+from usfmae.images.grey import to_grey
 
 CELLS = 22
 """Cells of a fingerprint down and across. A border of 5 % of a side takes 0.05 / 1.1 = 1/22 of the new side:

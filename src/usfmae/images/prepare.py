@@ -1,28 +1,19 @@
 """The only way from pixels to model input: the same for pretraining, evaluation and the clinic.
 
 Grey, resized with antialiasing to fit a square: centred on black with its aspect ratio kept ("pad"), or
-filling the square ("stretch", what the paper does). Lossy on purpose in nothing else: no cropping, no
-contrast change, no cleaning. Everything is integer or fixed-order arithmetic in OpenCV, so equal pixels
-give equal bytes.
+filling the square ("stretch", what the paper does); before, the box around the echo data may be cut out.
+Lossy on purpose in nothing else: no contrast change, no cleaning. Everything is integer or fixed-order
+arithmetic in OpenCV, so equal pixels give equal bytes.
 """
 
 import cv2
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from usfmae.base.input_spec import Fit
-from usfmae.images.frame import Colour, Frame, Grey
-
-
-def to_grey(pixels: Grey | Colour) -> Grey:
-    """Luma of red-green-blue pixels by ITU-R BT.601 (0.299, 0.587, 0.114); grey pixels as they are.
-
-    Colour whose three channels are equal gives exactly that value, so a grey PNG and the same picture
-    saved in colour prepare to the same bytes.
-    """
-    if pixels.ndim == 2:
-        return pixels
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY))
+from usfmae.base.input_spec import Crop, Fit
+from usfmae.images.frame import Frame
+from usfmae.images.grey import to_grey
+from usfmae.images.sector import crop_to_sector, find_sector
 
 
 def content_box(height: int, width: int, size_px: int, *, fit: Fit = "pad") -> tuple[int, int, int, int]:
@@ -50,7 +41,9 @@ def content_box(height: int, width: int, size_px: int, *, fit: Fit = "pad") -> t
     return (size_px - new_height) // 2, (size_px - new_width) // 2, new_height, new_width
 
 
-def prepare(frame: Frame, *, size_px: int, fit: Fit = "pad") -> UInt8[np.ndarray, "size size"]:
+def prepare(
+    frame: Frame, *, size_px: int, fit: Fit = "pad", crop: Crop = "none"
+) -> UInt8[np.ndarray, "size size"]:
     """A frame as the network's square grey picture.
 
     Shrinking averages over the area of each new pixel (no aliasing of speckle); enlarging is bilinear in
@@ -60,6 +53,8 @@ def prepare(frame: Frame, *, size_px: int, fit: Fit = "pad") -> UInt8[np.ndarray
         frame: any size, grey or colour.
         size_px: side of the square in pixels.
         fit: whether the aspect ratio is kept; that of the network's `InputSpec`.
+        crop: what of the picture is shown; that of the `InputSpec` too. A picture without a sector is shown
+            whole, of a dual view the box around both.
 
     Returns:
         uint8 pixels, black around the content box.
@@ -67,6 +62,9 @@ def prepare(frame: Frame, *, size_px: int, fit: Fit = "pad") -> UInt8[np.ndarray
     Raises:
         ValueError: `size_px` is below 1.
     """
+    if crop == "sector":
+        sector = find_sector(frame)
+        frame = frame if sector is None else crop_to_sector(frame, sector)
     grey = to_grey(frame.pixels)
     return _onto_square(
         grey,

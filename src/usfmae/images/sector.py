@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt8
 from usfmae.images.echo_region import find_echo, text_px
 from usfmae.images.fan import Fan, fit_fan
 from usfmae.images.frame import Box, Frame, Grey
-from usfmae.images.prepare import to_grey
+from usfmae.images.grey import to_grey
 from usfmae.images.sector_edges import Edges, bounds, completed_fan, find_edges, within_edges
 
 WORK_PX = 256

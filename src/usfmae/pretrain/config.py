@@ -75,7 +75,7 @@ class PretrainConfig(Config):
 
     @property
     def input_spec(self) -> InputSpec:
-        """What the encoder will want to see, but for `fit`, which is the corpus's."""
+        """What the encoder will want to see, but for `fit` and `crop`, which are the corpus's."""
         encoder = self.model.encoder
         return InputSpec(
             image_px=encoder.image_size_px[0], channels=encoder.channels, mean=self.mean, std=self.std

@@ -79,7 +79,7 @@ def pretrain(
     if corpus.size_px < config.input_spec.image_px:
         log.warning("the corpus has %d px images, enlarged to the network's input", corpus.size_px)
     _refuse_terms(corpus, config)
-    spec = config.input_spec.model_copy(update={"fit": corpus.fit})
+    spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
     config = config.model_copy(
         update={
             "loop": config.loop.model_copy(update={"precision": pick_precision(config.loop.precision, where)})
