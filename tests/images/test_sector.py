@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from screens import CONVEX, LINEAR, decorate, frame, on_screen, sector_of
 
+from usfmae.images.fan import Fan
 from usfmae.images.frame import FrameRegion
 from usfmae.images.sector import crop_to_sector, find_sector, overlap
 from usfmae.images.simulate.scan import image_grid
@@ -187,3 +188,18 @@ def test_colour_and_grey_give_the_same_sector():
     screen, _, _ = on_screen(*sector_of(LINEAR))
     colour = np.repeat(decorate(screen)[..., None], 3, axis=2)
     assert find_sector(frame(colour)).box == find_sector(frame(screen)).box
+
+
+def test_a_fan_moves_and_grows_by_hand():
+    # The middle of pixel 10 lies 10.5 px from the border: 21 px after doubling, so at index 20.5.
+    fan = Fan((10.0, 20.0), -30.0, 40.0, near_px=5.0, far_px=None).scaled(2, top_px=3, left_px=4)
+    assert fan == Fan((23.5, 44.5), -30.0, 40.0, near_px=10.0, far_px=None)
+
+
+def test_compression_noise_beside_a_straight_side_is_left_out():
+    screen, box, _ = on_screen(*sector_of(LINEAR, floor=120))
+    rng = np.random.default_rng(0)
+    fuzz = rng.integers(0, 9, screen.shape).astype(np.uint8)  # ringing of a coarse JPEG, 4 px round the echo
+    near = cv2.dilate((screen > 0).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    found = find_sector(frame(np.where((screen == 0) & near, fuzz, screen))).box
+    assert max(abs(a - b) for a, b in zip(found, box, strict=True)) <= 3
