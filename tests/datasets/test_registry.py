@@ -132,7 +132,7 @@ def test_what_is_not_here_is_said(tmp_path):
 def test_clusters_are_searched_only_when_asked(tmp_path, monkeypatch):
     root = fake_dataset("busi", tmp_path / "fake", near_duplicates=2)
     with monkeypatch.context() as patch:
-        patch.setattr("usfmae.datasets.registry.file_hashes", lambda _: pytest.fail("images were read"))
+        patch.setattr("usfmae.datasets.registry.file_fingerprints", lambda _: pytest.fail("images were read"))
         plain = read_dataset("busi", root, find_clusters=False)
     assert plain.group_kind == "file"
     assert plain.num_groups == len(plain) == group_near_duplicates(plain).num_groups + 2

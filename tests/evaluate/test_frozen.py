@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from usfmae.base.errors import FolderError, WeightsError
