@@ -72,7 +72,7 @@ def test_an_encoder_is_shown_pictures_as_it_has_learnt_to_see_them(scans, tmp_pa
     capsys.readouterr()
     assert run(*words, tmp_path / "other", "--set", "task.fit=pad") == 0
     said = capsys.readouterr().err
-    assert "made square by stretch, the task's by pad" in said
+    assert "with fit=stretch and crop=none, the task shows fit=pad and crop=none" in said
     assert "contamination is not checked" in said
     assert not json.loads((tmp_path / "other" / "result.json").read_text())["contamination"]["checked"]
 
