@@ -87,8 +87,8 @@ def write_audit_page(
     write_text(path, page)
 
 
-def _found(entry: Mapping[str, int]) -> int:
-    return entry["labelled_images_found_exact"] + entry["labelled_images_found_near"]
+def _found(entry: Mapping[str, Any]) -> int:
+    return int(entry["labelled_images_found_exact"] + entry["labelled_images_found_near"])
 
 
 def _count_row(name: str, entry: Mapping[str, Any]) -> str:
