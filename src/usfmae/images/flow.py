@@ -18,6 +18,12 @@ CORE_PX, CORE_AREA_PX = 3, 12
 CORE_SPREAD = 14.0
 """... or flat: over that area, Y, Cr or Cb of flow varies by such a standard deviation."""
 
+INK_FROM_FLOW_PX = 4
+"""Colour so close to flow may be part of it."""
+
+MOST_INK = 0.1
+"""Share of a frame that ink may cover at most."""
+
 
 def flow_pixels(pixels: Colour) -> Bool[np.ndarray, "height width"]:
     """Where colour or power Doppler lies over the grey.
@@ -40,6 +46,28 @@ def flow_pixels(pixels: Colour) -> Bool[np.ndarray, "height width"]:
     if not _has_core(colours, of_flow & (difference >= PLAIN_DIFFERENCE)):
         return np.zeros(difference.shape, bool)
     return np.asarray(of_flow & (difference >= FAINT_DIFFERENCE))
+
+
+def coloured_ink(
+    pixels: Colour, flow: Bool[np.ndarray, "height width"], *, least_difference: int = 30
+) -> Bool[np.ndarray, "height width"]:
+    """Coloured pixels that are no flow: B-mode is grey, so somebody drew them.
+
+    Pixels within `INK_FROM_FLOW_PX` of flow are not counted, since fast flow turns yellow and its rims mix.
+    None in a frame of which more than `MOST_INK` is coloured: its whole grey map is tinted.
+
+    Args:
+        pixels: the frame.
+        flow: what `flow_pixels` found.
+        least_difference: of Cr or Cb from grey.
+    """
+    colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YCrCb)
+    difference = cv2.absdiff(colours[..., 1:], np.full_like(colours[..., 1:], 128)).max(axis=2)
+    coloured = difference >= least_difference
+    if flow.any():
+        side = 2 * INK_FROM_FLOW_PX + 1
+        coloured &= cv2.dilate(flow.astype(np.uint8), np.ones((side, side), np.uint8)) == 0
+    return np.asarray(coloured if coloured.mean() <= MOST_INK else np.zeros(coloured.shape, bool))
 
 
 def _has_core(colours: Colour, coloured: Bool[np.ndarray, "height width"]) -> bool:
