@@ -69,7 +69,7 @@ def test_cleaning_twice_changes_nearly_nothing_more(plain, seed):
     once = clean_frame(still(burned.pixels), config=OURS)
     twice = clean_frame(once.frame, config=OURS)
     changed = twice.frame.pixels != once.frame.pixels
-    assert changed.mean() < 0.003
+    assert changed.mean() < 0.005
     assert changed.sum() < 0.25 * once.mask.sum()
 
 

