@@ -207,3 +207,11 @@ def test_static_pixels_join_the_marks(frames):
 def test_one_frame_is_no_evidence():
     with pytest.raises(ValueError, match="at least two frames"):
         static_marks(moving(1, label=True))
+
+
+def test_a_flashing_strip_is_not_enough_of_a_change():
+    # 20 of 100 columns flash, 51 grey levels on average; four fifths of the frame never move.
+    still = np.full((80, 100), 120, np.uint8)
+    flash = still.copy()
+    flash[:, ::5] = 255
+    assert not static_marks([still, flash, still]).any()
