@@ -7,7 +7,8 @@ fonts were never seen in fitting. The limit on filled pixels is lifted for the m
 would have left unfilled is printed.
 
 Doppler: blobs of at least 20 pixels in red, orange or blue, between 8 % and 84 % of the width (beside lie
-colour scales and blue text), in every such frame of the evaluation side of MMOTU-2D that has at least 30 red pixels (a colour scale), and in all of carotid.
+colour scales and blue text), in every such frame of the evaluation side of MMOTU-2D
+that has at least 30 red pixels (a colour scale), and in all of carotid.
 
 Run:  USFMAE_DATA=... python benchmarks/marks.py [--side development] [--rounds 2] [--paper-every 1]
 """

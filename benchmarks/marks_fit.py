@@ -4,7 +4,7 @@ Needs torch and onnx (extra `deploy`). Backgrounds of sources with few marks of 
 full; elsewhere, what the half-fitted network takes for a mark is neither right nor wrong, since it may be one
 of the frame's own. Flow of real Doppler frames, and flow painted on others, counts as no mark everywhere.
 
-Run:  USFMAE_DATA=... python benchmarks/marks_fit.py --out src/usfmae/images/marks.onnx [--steps 3000]
+Run:  USFMAE_DATA=... python benchmarks/marks_fit.py --out marks.onnx [--steps 3000] [--start marks.onnx]
 Cost: half an hour on one core.
 """
 

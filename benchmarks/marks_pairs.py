@@ -3,7 +3,7 @@
 Frames of the evaluation side of `marks_data.py`, drawn by a seed. With --redistributable only of sources
 whose licence lets us show them (fetal-head is HC18, and MMOTU-2D; both CC BY 4.0).
 
-Run:  USFMAE_DATA=... python benchmarks/marks_pairs.py --out pairs.png [--redistributable] [--seed 0]
+Run:  USFMAE_DATA=... python benchmarks/marks_pairs.py --out pairs.jpg [--redistributable] [--seed 0]
 """
 
 import argparse
@@ -58,9 +58,7 @@ def main() -> None:
         pairs.append(np.zeros_like(pairs[0]))
     rows = [np.hstack(pairs[i : i + chosen.columns]) for i in range(0, len(pairs), chosen.columns)]
     sheet = np.ascontiguousarray(np.vstack(rows)[..., ::-1])
-    write_bytes(
-        chosen.out, cv2.imencode(chosen.out.suffix, sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
-    )
+    write_bytes(chosen.out, cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
 
 
 if __name__ == "__main__":

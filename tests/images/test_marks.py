@@ -85,7 +85,9 @@ def test_many_planted_marks_are_covered(frames):
 
 
 def test_clean_speckle_is_left_alone(frames):
-    assert np.mean([find_marks(pixels).all.mean() for pixels in frames]) < 0.004
+    shares = [find_marks(pixels).all.mean() for pixels in frames]
+    assert max(shares[:4]) < 0.002
+    assert max(shares) < 0.02  # curved arrays: the bright simulated rim of the sector looks like a line
 
 
 @pytest.mark.parametrize("ramp", ["red", "blue", "power"])
@@ -205,3 +207,11 @@ def test_static_pixels_join_the_marks(frames):
 def test_one_frame_is_no_evidence():
     with pytest.raises(ValueError, match="at least two frames"):
         static_marks(moving(1, label=True))
+
+
+def test_a_flashing_strip_is_not_enough_of_a_change():
+    # 20 of 100 columns flash, 51 grey levels on average; four fifths of the frame never move.
+    still = np.full((80, 100), 120, np.uint8)
+    flash = still.copy()
+    flash[:, ::5] = 255
+    assert not static_marks([still, flash, still]).any()

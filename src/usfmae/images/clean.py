@@ -14,10 +14,14 @@ from pydantic import Field
 
 from usfmae.base.config import Config
 from usfmae.images.fill import Fill, fill, grown
+from usfmae.images.flow import coloured_ink
 from usfmae.images.frame import Colour, Frame, Grey
 from usfmae.images.marks import LONGEST_PX, find_marks
 from usfmae.images.paper_cleaning import GROW_PX, PAPER_FILL, paper_mask
 from usfmae.images.words import may_identify
+
+TINT, TINT_REACH_PX = 10, 3
+"""Coloured at least so much, and so near to a mark, a pixel is filled with it."""
 
 Flag = Literal["too_much_marked", "may_identify"]
 
@@ -35,7 +39,7 @@ class CleanConfig(Config):
     """Pixels that a found mark is grown by, for its anti-aliased and compressed rim; per 416 pixels of the
     longest side in larger frames."""
 
-    least_change: int = Field(default=14, ge=0, le=255)
+    least_change: int = Field(default=20, ge=0, le=255)
     """Pixels of a mark, rim included, that filling would change by fewer grey levels are left as they are:
     between letters and dots the echo is still there. Not used by "paper"."""
 
@@ -94,9 +98,14 @@ def clean_frame(
     else:
         marks = find_marks(frame.pixels, sector=sector, static=static)
         scale = max(1.0, max(frame.height, frame.width) / LONGEST_PX)
-        mask = grown(marks.all, round(config.grow_px * scale)) & ~marks.flow
+        mask = grown(marks.all, round(config.grow_px * scale))
+        if frame.pixels.ndim == 3:  # JPEG spreads the colour of ink further than its brightness
+            tint = coloured_ink(frame.pixels, marks.flow, least_difference=TINT)
+            mask |= tint & grown(marks.all, round(TINT_REACH_PX * scale))
+        mask &= ~marks.flow
         filled = fill(frame.pixels, mask, how=config.fill)
-        mask &= _change(frame.pixels, filled) >= config.least_change
+        change = _change(frame.pixels, filled) >= config.least_change
+        mask &= change | tint if frame.pixels.ndim == 3 else change
         filled[~mask] = frame.pixels[~mask]
     share = float(mask.mean() if sector is None else (mask & sector).sum() / max(1, sector.sum()))
     if share <= config.max_filled_ratio:

@@ -1,6 +1,6 @@
 """Filling marked pixels from their surroundings."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ def fill(pixels: Grey | Colour, mask: Bool[np.ndarray, "height width"], *, how: 
 
 def _push_pull(values: np.ndarray, mask: Bool[np.ndarray, "height width"]) -> np.ndarray:
     known = (~mask).astype(np.float32)
-    levels = [(values * (known if values.ndim == 2 else known[..., None]), known)]
+    levels: list[tuple[Any, Any]] = [(values * (known if values.ndim == 2 else known[..., None]), known)]
     while min(levels[-1][1].shape) > 2 and not levels[-1][1].all():
         levels.append((cv2.pyrDown(levels[-1][0]), cv2.pyrDown(levels[-1][1])))
     summed, weight = levels[-1]

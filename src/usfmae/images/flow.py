@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int16
 
 from usfmae.images.frame import Colour
 
@@ -18,6 +18,12 @@ CORE_PX, CORE_AREA_PX = 3, 12
 CORE_SPREAD = 14.0
 """... or flat: over that area, Y, Cr or Cb of flow varies by such a standard deviation."""
 
+INK_FROM_FLOW_PX = 4
+"""Colour so close to flow may be part of it."""
+
+MOST_INK = 0.1
+"""Share of a frame that ink may cover at most."""
+
 
 def flow_pixels(pixels: Colour) -> Bool[np.ndarray, "height width"]:
     """Where colour or power Doppler lies over the grey.
@@ -29,17 +35,45 @@ def flow_pixels(pixels: Colour) -> Bool[np.ndarray, "height width"]:
     red or blue.
     """
     colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YCrCb)
-    red = colours[..., 1].astype(np.int16) - 128
-    blue = colours[..., 2].astype(np.int16) - 128
-    difference = np.maximum(np.abs(red), np.abs(blue))
+    of_flow, difference = _hues(colours)
     if difference.max(initial=0) < PLAIN_DIFFERENCE:
         return np.zeros(difference.shape, bool)
-    warm = (red > 0) & (2 * red > -blue) & (red > blue)
-    cold = (blue > 0) & (2 * red < blue)
-    of_flow = warm | cold
     if not _has_core(colours, of_flow & (difference >= PLAIN_DIFFERENCE)):
         return np.zeros(difference.shape, bool)
     return np.asarray(of_flow & (difference >= FAINT_DIFFERENCE))
+
+
+def coloured_ink(
+    pixels: Colour, flow: Bool[np.ndarray, "height width"], *, least_difference: int = 30
+) -> Bool[np.ndarray, "height width"]:
+    """Yellow, green and cyan pixels that are no flow: B-mode is grey, so somebody drew them.
+
+    Pixels within `INK_FROM_FLOW_PX` of flow are not counted, since fast flow turns yellow and its rims mix.
+    None in a frame of which more than `MOST_INK` is coloured: its whole grey map is tinted.
+
+    Args:
+        pixels: the frame.
+        flow: what `flow_pixels` found.
+        least_difference: of Cr or Cb from grey.
+    """
+    colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YCrCb)
+    of_flow, difference = _hues(colours)
+    coloured = difference >= least_difference
+    too_much = coloured.mean() > MOST_INK
+    coloured &= ~of_flow  # red and blue may be a speck of flow in a frame that shows little of it
+    if flow.any():
+        side = 2 * INK_FROM_FLOW_PX + 1
+        coloured &= cv2.dilate(flow.astype(np.uint8), np.ones((side, side), np.uint8)) == 0
+    return np.zeros(coloured.shape, bool) if too_much else np.asarray(coloured)
+
+
+def _hues(colours: Colour) -> tuple[Bool[np.ndarray, "height width"], Int16[np.ndarray, "height width"]]:
+    """Which pixels of a Y-Cr-Cb frame are red, orange or blue, not yellow to cyan; distance from grey."""
+    red = colours[..., 1].astype(np.int16) - 128
+    blue = colours[..., 2].astype(np.int16) - 128
+    warm = (red > 0) & (2 * red > -blue) & (red > blue)
+    cold = (blue > 0) & (2 * red < blue)
+    return np.asarray(warm | cold), np.maximum(np.abs(red), np.abs(blue))
 
 
 def _has_core(colours: Colour, coloured: Bool[np.ndarray, "height width"]) -> bool:

@@ -12,12 +12,15 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int32, UInt8
 
-from usfmae.images.flow import flow_pixels
+from usfmae.images.flow import coloured_ink, flow_pixels
 from usfmae.images.frame import Colour, Grey
 from usfmae.images.mark_network import mark_logits
 
 MarkKind = Literal["text", "caliper", "line", "logo", "other"]
 MARK_KINDS: tuple[MarkKind, ...] = ("text", "caliper", "line", "logo", "other")
+
+SURE_LOGIT = 8.0
+"""Added where colour alone says that a pixel is ink."""
 
 LONGEST_PX = 416
 """Larger frames are shrunk to this for the search; the network was fitted on frames of 160 to 500 pixels."""
@@ -108,13 +111,15 @@ def find_marks(
         flow = flow_pixels(seen)
         if sector is not None:
             flow &= _resized(sector, flow.shape)
+        logits[coloured_ink(seen, flow)] += SURE_LOGIT
         logits[flow] = -np.inf
     labels, num = _connected(logits)
     by_kind = _kinds_of(labels, num, kinds)
     masks = [_resized(by_kind == index + 1, (height, width)) for index in range(len(MARK_KINDS))]
     if static is not None:
         masks[-1] |= static & ~np.logical_or.reduce(masks[:-1])
-    return Marks(*masks, flow=_resized(flow, (height, width)), boxes=_boxes(masks))
+    text, caliper, line, logo, other = masks
+    return Marks(text, caliper, line, logo, other, _resized(flow, (height, width)), _boxes(masks))
 
 
 def static_marks(

@@ -121,9 +121,9 @@ def scale_or_body_mark(rng: np.random.Generator, size: int) -> Alpha:
         ramp = np.linspace(1, 0.2, long)[:, None] * np.ones((1, int(rng.integers(3, 7))))
         return ramp.astype(np.float32)
     if shape == "arrow":
-        long, turn = rng.uniform(8, 24), rng.uniform(0, 2 * np.pi)
+        reach, turn = rng.uniform(8, 24), rng.uniform(0, 2 * np.pi)
         sheet = np.zeros((56, 56), np.uint8)
-        end = (28 + round(long * np.cos(turn)), 28 + round(long * np.sin(turn)))
+        end = (28 + round(reach * np.cos(turn)), 28 + round(reach * np.sin(turn)))
         cv2.arrowedLine(sheet, (28, 28), end, 255, int(rng.integers(1, 3)), cv2.LINE_AA, tipLength=0.4)
         return _alpha(sheet)
     if shape == "triangle":
