@@ -51,8 +51,9 @@ def test_a_balanced_run_draws_a_small_source_as_often_as_a_large_one(small_corpu
     large = open_corpus(small_corpus)
     for k, image in enumerate(large.read(np.arange(4))):
         Image.fromarray(255 - image).save(tmp_path / f"{k}.png")
+    config = BuildConfig(size_px=32, keep_per_cluster=None)
     sources = [Source("large", Path(large.record["sources"][0]["folder"])), Source("small", tmp_path)]
-    corpus = build_corpus(sources, out=tmp_path / "both", config=BuildConfig(size_px=32))
+    corpus = build_corpus(sources, out=tmp_path / "both", config=config)
     assert len(corpus) == 24
     balanced = small_config.model_copy(update={"balance": BalanceConfig(source=0.0), "global_batch": 24})
     counts = [
