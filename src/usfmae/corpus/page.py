@@ -29,8 +29,12 @@ NAMED = 12
 REASONS = {
     "unreadable": "cannot be read",
     "too_small": "too small",
+    "no_b_mode": "no B-mode",
+    "may_identify": "with text that may name a person",
     "repeat": "same pixels as an earlier image",
+    "near_duplicate": "near-duplicates of an image that stays",
     "held_out": "in a held-out set",
+    "held_out_near": "near-duplicates of an image of a held-out set",
     "excluded": "label maps, by their name",
     "other_kind": "not a kind of file that is read",
 }
