@@ -14,8 +14,8 @@ def test_the_description_counts_by_hand_and_is_json(corpus):
     assert facts["commonest_sizes_px"] == {"48 x 40": 12}
     assert [(s["name"], s["num_files"], s["num_groups"]) for s in facts["sources"]] == [("scans", 12, 12)]
     assert facts["left_out"] == {
-        "unreadable": 0, "too_small": 0, "no_b_mode": 0, "may_identify": 0, "repeat": 0, "near_duplicate": 0, "held_out": 0, "held_out_near": 0,
-        "excluded": 0, "other_kind": 0,
+        "unreadable": 0, "too_small": 0, "no_b_mode": 0, "may_identify": 0, "repeat": 0, "near_duplicate": 0,
+        "held_out": 0, "held_out_near": 0, "excluded": 0, "other_kind": 0,
     }  # fmt: skip
 
 
