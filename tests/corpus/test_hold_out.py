@@ -146,3 +146,9 @@ def test_disguised_evaluation_images_leave_too_and_are_counted_apart(scans, brea
     assert [entry["path"] for entry in near["named"]] == ["b/holiday1.jpg", "b/holiday2.jpg"]
     assert near["named"][0]["why"].startswith("looks like an image of bus-bra (")
     assert len(corpus) == 12
+    blind = config.model_copy(update={"hold_out_near": False})
+    corpus = build_corpus(
+        [Source("scans", scans)], out=tmp_path / "d", config=blind, hold_out=[("bus-bra", breast)]
+    )
+    assert len(corpus) == 14
+    assert corpus.record["held_out"]["bus-bra"]["near_duplicates_in_pool"] is None

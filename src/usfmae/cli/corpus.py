@@ -118,9 +118,13 @@ def show(
         if count:
             typer.echo(f"left out, {reason.replace('_', ' ')}: {count}")
     for name, held in facts["held_out"].items():
+        near = held.get("near_duplicates_in_pool")
+        looked = (
+            "near-duplicates were not looked for" if near is None else f"and {near} near-duplicates of them"
+        )
         typer.echo(
-            f"held out {name}: {held['found_in_pool']} of its {held['images']} images were found and "
-            f"removed, and {held.get('near_duplicates_in_pool', 0)} near-duplicates of them"
+            f"held out {name}: {held['found_in_pool']} of its {held['images']} images were found and removed, "
+            f"{looked}"
         )
     if page is not None:
         typer.echo(f"open {page}")

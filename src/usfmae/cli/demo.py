@@ -114,7 +114,8 @@ def pretrained(stages: Stages, pool: Path, hold_out: Path | None, size: float) -
         lambda: build_corpus(
             [Source("pool", pool)],
             out=corpus,
-            config=BuildConfig(),
+            # Simulated anatomies of other patients look alike on purpose; nobody is on both sides.
+            config=BuildConfig(keep_per_cluster=None, hold_out_near=False),
             hold_out=held,
             workers=cores(),
             resume=True,

@@ -56,6 +56,9 @@ class BuildConfig(Config):
     """Keep so many of images that look the same (near-duplicates, frames of a clip among them), the largest
     first, then the first; None keeps all."""
 
+    hold_out_near: bool = True
+    """Leave out what looks like a held-out image, not only what has its pixels."""
+
     exclude: tuple[str, ...] = ("mask_*", "*_mask.*", "*_mask_[0-9].*", "Masks/*", "masks/*", "annotations/*")
     """Patterns of label maps, matched against the file name and against `folder/name`; left out of
     `--images` folders. A `--dataset` knows its own images and needs none."""

@@ -148,7 +148,7 @@ def take_stock(
             name: {
                 "images": len(hashes[name]),
                 "found_in_pool": len(found[name]),
-                "near_duplicates_in_pool": near[name],
+                "near_duplicates_in_pool": near.get(name),
             }
             for name in held
         },
@@ -172,9 +172,10 @@ def _without_near_duplicates(
     """The rows that look neither like a held-out image nor like enough others that stay.
 
     Returns:
-        They, with their clusters; and for each held-out set how many look like one of its images.
+        They, with their clusters; and for each held-out set how many look like one of its images; empty
+        where that was not asked for.
     """
-    likest = held_likenesses(thumbs, held)
+    likest = held_likenesses(thumbs, held if config.hold_out_near else {})
     held_back = np.zeros(len(thumbs), dtype=bool)
     for likeness in likest.values():
         held_back |= likeness > 0
