@@ -119,13 +119,9 @@ def show(
             typer.echo(f"left out, {reason.replace('_', ' ')}: {count}")
     for name, held in facts["held_out"].items():
         near = held.get("near_duplicates_in_pool")
-        looked = (
-            "near-duplicates were not looked for" if near is None else f"and {near} near-duplicates of them"
-        )
-        typer.echo(
-            f"held out {name}: {held['found_in_pool']} of its {held['images']} images were found and removed, "
-            f"{looked}"
-        )
+        looked = "near-duplicates were not looked for" if near is None else f"and {near} near-duplicates"
+        found = f"{held['found_in_pool']} of its {held['images']} images were found and removed"
+        typer.echo(f"held out {name}: {found}, {looked}")
     if page is not None:
         typer.echo(f"open {page}")
 
