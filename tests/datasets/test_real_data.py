@@ -36,8 +36,8 @@ def test_mmotu_has_its_official_train_part_here():
     assert len(labelled_set) == 1000
     assert list(labelled_set.class_counts().values()) == [226, 153, 228, 57, 47, 180, 71, 38]
     assert all(len(item.masks) == 1 for item in labelled_set.items)
-    # docs/decisions/near-duplicate-distance.md: 111 images in 53 groups.
-    assert labelled_set.num_groups == 1000 - 111 + 53
+    # docs/decisions/near-duplicate-distance.md: 141 images in 67 groups.
+    assert labelled_set.num_groups == 1000 - 141 + 67
     (split,) = official_splits(labelled_set)
     assert split.name == "carved-from-train"
     assert len(split.test) == pytest.approx(200, abs=8)
@@ -49,7 +49,7 @@ def test_busi_is_complete_and_its_copies_are_grouped():
     assert labelled_set.class_counts() == {"benign": 437, "malignant": 210, "normal": 133}
     assert sum(len(item.masks) for item in labelled_set.items) == 798
     assert sum(len(item.masks) > 1 for item in labelled_set.items) == 17
-    assert labelled_set.num_groups == 780 - 319 + 143
+    assert labelled_set.num_groups == 780 - 339 + 150
     assert any("8 near-duplicate groups carry conflicting labels" in note for note in labelled_set.notes)
     (split,) = official_splits(labelled_set)
     assert [len(split.train), len(split.val), len(split.test)] == pytest.approx([546, 78, 156], abs=5)
