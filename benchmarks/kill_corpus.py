@@ -3,8 +3,10 @@
 Builds a corpus of everything in $USFMAE_DATA once undisturbed, then once with ten kills, with two workers,
 BUSI held out, and compares every shard, the manifest and the corpus hash. Some kills come at a random second
 of the start and the held-out pass, the others a random moment after a random number of parts was stored.
+With --synthetic, the pool is that many drawn frames in clips of 64 instead, cropped and cleaned, nothing held
+out.
 
-Run:  USFMAE_DATA=... python benchmarks/kill_corpus.py [--kills 10] [--seed 0]
+Run:  USFMAE_DATA=... python benchmarks/kill_corpus.py [--kills 10] [--seed 0] [--synthetic 100000]
 """
 
 import argparse
@@ -18,22 +20,45 @@ import tempfile
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import psutil
+from PIL import Image
 
 from usfmae.base.files import file_sha256, read_json
 from usfmae.corpus.shards import open_corpus, verify_corpus
 
+FRAMES_PER_CLIP = 64
 PROGRAM = "from usfmae.cli.main import main; raise SystemExit(main())"
 
 
-def start(out: Path) -> subprocess.Popen[bytes]:
-    """The build in a process of its own, quiet."""
+def real_pool() -> list[str]:
+    """What to build: everything in $USFMAE_DATA but BUSI."""
     data = Path(os.environ["USFMAE_DATA"])
     busi = data / "busi" / "Dataset_BUSI_with_GT"
-    words = ["corpus", "build", "--images", str(data), "--hold-out", f"busi={busi}", "--out", str(out)]
-    settings = ["--set", "files_per_part=64", "--workers", "2", "--resume"]
+    return ["--images", str(data), "--hold-out", f"busi={busi}", "--set", "files_per_part=64"]
+
+
+def synthetic_pool(folder: Path, num_frames: int) -> list[str]:
+    """Draw clips of smooth noise in a dark margin; what to build of them."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for k in range(num_frames // FRAMES_PER_CLIP):
+        coarse = rng.integers(0, 256, (FRAMES_PER_CLIP, 9, 9), dtype=np.uint8)
+        frames = np.zeros((FRAMES_PER_CLIP, 72, 72), np.uint8)
+        for frame, small in zip(frames, coarse, strict=True):
+            frame[4:68, 4:68] = cv2.resize(small, (64, 64), interpolation=cv2.INTER_CUBIC)
+        first, *others = (Image.fromarray(frame) for frame in frames)
+        first.save(folder / f"{k:06d}.tif", save_all=True, append_images=others)
+    settings = ("max_frames_per_clip=null", "files_per_part=16", "crop=sector", "clean.mode=ours")
+    return ["--images", str(folder), *(word for setting in settings for word in ("--set", setting))]
+
+
+def start(out: Path, pool: list[str]) -> subprocess.Popen[bytes]:
+    """The build in a process of its own, quiet."""
+    words = ["corpus", "build", *pool, "--out", str(out), "--workers", "2", "--resume"]
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *words, *settings],
+        [sys.executable, "-c", PROGRAM, *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -80,17 +105,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--synthetic", type=int, default=0, help="frames to draw instead of reading data")
     words = parser.parse_args()
     moments = random.Random(words.seed)
     with tempfile.TemporaryDirectory() as name:
         plain, killed = Path(name) / "plain", Path(name) / "killed"
+        pool = synthetic_pool(Path(name) / "clips", words.synthetic) if words.synthetic else real_pool()
         started = time.perf_counter()
-        assert start(plain).wait() == 0
+        assert start(plain, pool).wait() == 0
         whole_s = time.perf_counter() - started
         print(f"undisturbed: {len(open_corpus(plain))} images in {whole_s:.1f} s")
         num_killed = num_outlived = 0
         for k in range(words.kills):
-            build = start(killed)
+            build = start(killed, pool)
             parts = moments.randint(0, num_parts(plain) // words.kills)
             then_s = moments.uniform(0, 0.3) * (whole_s if parts == 0 or k % 4 == 0 else 1.0)
             num_outlived += kill_after(build, killed, parts=0 if k % 4 == 0 else parts, then_s=then_s)
@@ -99,7 +126,7 @@ def main() -> None:
             print(f"kill {k + 1}: {how}, {state(killed)}")
             if build.returncode == 0:
                 break
-        assert start(killed).wait() == 0
+        assert start(killed, pool).wait() == 0
         verify_corpus(killed)
         same = hashes(plain) == hashes(killed)
         same_hash = open_corpus(plain).sha256 == open_corpus(killed).sha256
