@@ -105,8 +105,9 @@ class Index:
             for begin in range(0, len(rows), at_once):
                 some = rows[begin : begin + at_once]
                 scores = queries[some].astype(np.float32) @ entries
-                one, other = np.nonzero(scores >= least)
-                found.append((some[one], members[other], scores[one, other]))
+                places = np.flatnonzero(scores >= least)  # several times faster than two-dimensional nonzero
+                one, other = np.divmod(places, len(members))
+                found.append((some[one], members[other], scores.ravel()[places]))
         return self._best(found, len(thumbs))
 
     def _best(self, found: list[tuple[np.ndarray, np.ndarray, np.ndarray]], count: int) -> Candidates:
@@ -133,7 +134,10 @@ class Index:
 
 def is_flat(cells: UInt8[np.ndarray, "n h w"]) -> Bool[np.ndarray, " n"]:
     """Which pictures, given as cells, show too little to be told apart by it."""
-    flat: Bool[np.ndarray, " n"] = cells.astype(np.float32).std(axis=(1, 2)) < FLAT
+    values = cells.reshape(len(cells), -1).astype(np.float32)
+    mean = values.mean(axis=1)
+    variance = np.einsum("nk,nk->n", values, values) / values.shape[1] - mean * mean
+    flat: Bool[np.ndarray, " n"] = variance < FLAT**2
     return flat
 
 
