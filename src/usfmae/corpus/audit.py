@@ -104,7 +104,7 @@ def audit_corpus(
     write_json(out / AUDIT_FILE, record)
     tiles = [
         (Tile.of_pool(corpus, match.row), Tile.of_file(match.labelled), asdict(name))
-        for match, name in zip(matches[:SHOWN], named, strict=False)
+        for match, name in zip(matches[:SHOWN], named[:SHOWN], strict=True)
     ]
     write_audit_page(out / PAGE_FILE, record, tiles, corpus_name=str(corpus.folder))
     return record

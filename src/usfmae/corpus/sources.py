@@ -115,7 +115,7 @@ def list_source(source: Source, config: BuildConfig) -> Listing:
         why = f" ({len(excluded)} look like label maps, {len(others)} are of another kind)"
         raise CorpusError(
             f"{source.root}: no image found{why}",
-            hint="PNG, JPEG, BMP, TIFF, GIF and DICOM files are read; check the folder",
+            hint="stills (PNG, JPEG ...), DICOM, clips (MP4 ...), volumes (NIfTI ...) are read; check it",
         )
     return Listing(source, tuple(found), tuple(excluded), tuple(others), None, NOTHING_STATED)
 

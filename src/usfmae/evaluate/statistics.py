@@ -111,7 +111,7 @@ def score_with_intervals(
     draws = _draw(all_metrics, labels, groups, probabilities.shape[1], config)
     intervals = [draws.interval(column, config) for column in range(len(draws.value))]
     return Scored(
-        metrics=dict(zip(METRICS, intervals, strict=False)),
+        metrics=dict(zip(METRICS, intervals[: len(METRICS)], strict=True)),
         f1_per_class=tuple(intervals[len(METRICS) :]),
         num_groups=draws.num_groups,
         num_resamples=config.num_resamples,

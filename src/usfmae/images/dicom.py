@@ -5,7 +5,6 @@ of people stay in the file: nothing of them reaches a `Frame`. Attribute and reg
 C.7.6.3 (image pixels), C.8.5.5 (ultrasound regions), C.11.1 and C.11.2 (modality and VOI tables).
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from usfmae.base.errors import ImageError, MissingExtraError
+from usfmae.images.decoding import decoding
 from usfmae.images.frame import Colour, Frame, FrameRegion, FrameSource, Grey
 from usfmae.images.intensity import to_8_bits
 from usfmae.images.limits import check_size
@@ -83,22 +83,14 @@ def _num_frames(path: Path, dataset: Any) -> int:
 
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
-    """Turn whatever pydicom and its decoders raise into one ImageError, and keep their warnings quiet."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    """`decoding`, with two things that pydicom says in its own way."""
+    with decoding(path, "DICOM"):
+        try:
             yield
-    except ImageError:
-        raise
-    except StopIteration as error:
-        raise ImageError(f"{path}: ends before its last frame") from error
-    except MemoryError as error:
-        raise ImageError(f"{path}: needs more memory than there is") from error
-    except NotImplementedError as error:
-        raise ImageError(f"{path}: is encoded in a way that cannot be read here ({error})") from error
-    except Exception as error:  # AttributeError, ValueError, RuntimeError, struct.error, EOFError, ...
-        reason = " ".join(str(error).split())
-        raise ImageError(f"{path}: DICOM that cannot be decoded ({reason})") from error
+        except StopIteration as error:
+            raise ImageError(f"{path}: ends before its last frame") from error
+        except NotImplementedError as error:
+            raise ImageError(f"{path}: is encoded in a way that cannot be read here ({error})") from error
 
 
 def _displayed(stored: Any, dataset: Any) -> Grey | Colour:
