@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from screens import LINEAR, on_screen, sector_of
 
 from usfmae.cli.main import main
+from usfmae.corpus.shards import open_corpus
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
@@ -14,8 +17,11 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: E402
 PLANTED = ("Zapfenstein", "Q7731904", "Klinik-Xylo", "19530717", "Geheimnotiz", "Overlaywort", "Privatwort")
 
 
-def planted_dicom(path: Path, seed: int, *, cut: bool = False) -> Path:
+def planted_dicom(path: Path, seed: int, *, cut: bool = False, pixels: np.ndarray | None = None) -> Path:
     """An ultrasound still with an identity in tags, private tags, a nested sequence and an overlay."""
+    if pixels is None:
+        coarse = np.random.default_rng(seed).integers(0, 256, (8, 10), dtype=np.uint8)
+        pixels = coarse.repeat(8, axis=0).repeat(8, axis=1)
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -34,12 +40,11 @@ def planted_dicom(path: Path, seed: int, *, cut: bool = False) -> Path:
     dataset.add_new((0x6000, 0x0022), "LO", "Overlaywort")
     dataset.add_new((0x6000, 0x0100), "US", 1)
     dataset.add_new((0x6000, 0x3000), "OB", b"Overlaywort     ")
-    dataset.Modality, dataset.Rows, dataset.Columns = "US", 64, 80
+    dataset.Modality, dataset.Rows, dataset.Columns = "US", *pixels.shape
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    coarse = np.random.default_rng(seed).integers(0, 256, (8, 10), dtype=np.uint8)
-    dataset.PixelData = coarse.repeat(8, axis=0).repeat(8, axis=1).tobytes()
+    dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
     dataset["PixelData"].VR = "OB"
     dataset.save_as(path, enforce_file_format=True)
     if cut:
@@ -80,3 +85,39 @@ def test_nobody_is_named_in_a_corpus_its_page_or_what_is_printed(tmp_path, capfd
     assert "cut.dcm" in (corpus / "corpus.json").read_text()
     assert {str(path): found for path in written if (found := traces(path.read_bytes()))} == {}
     assert traces((out + err).encode()) == []
+
+
+def signed_screen(seed: int) -> np.ndarray:
+    """A scanner's screen, 240 x 320, with a name in its banner and in the echo."""
+    screen, _, _ = on_screen(*sector_of(LINEAR, seed))
+    cv2.putText(screen, "ZAPFENSTEIN Q7731904", (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 230, 1)
+    cv2.putText(screen, "ZAPFENSTEIN", (86, 110 + 6 * seed), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 230, 1)
+    return screen
+
+
+def looks_like_the_name(pixels: np.ndarray) -> float:
+    """Correlation of the name with the place that looks most like it."""
+    drawn = np.zeros((16, 96), np.uint8)
+    cv2.putText(drawn, "ZAPFENSTEIN", (1, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 230, 1)
+    return float(cv2.matchTemplate(pixels, drawn, cv2.TM_CCOEFF_NORMED).max())
+
+
+@pytest.mark.parametrize("kind", ["dicom", "png"])
+def test_a_name_burned_into_the_pixels_is_gone_without_any_setting(tmp_path, kind):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for k in range(4):
+        if kind == "dicom":
+            planted_dicom(scans / f"{k}.dcm", k, pixels=signed_screen(k))
+        else:
+            cv2.imwrite(str(scans / f"{k}.png"), signed_screen(k))
+    extra = [] if kind == "dicom" else ["--set", "private=all"]
+    words = ["corpus", "build", "--images", str(scans), "--out", str(tmp_path / "c"), "--workers", "1"]
+    assert main([*words, "--set", "size_px=320", "--set", "keep_per_cluster=null", *extra]) == 0
+    corpus = open_corpus(tmp_path / "c")
+    assert len(corpus) == 4
+    for k, image in enumerate(corpus.read(np.arange(4))):
+        shown = image[40:280]  # 240 rows in the middle of a square of 320
+        assert looks_like_the_name(signed_screen(k)) > 0.9
+        assert looks_like_the_name(shown) < 0.6
+        assert shown[100:180, 90:200].mean() > 30  # the echo is still there

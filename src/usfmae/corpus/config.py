@@ -31,6 +31,11 @@ class BuildConfig(Config):
     clean: CleanConfig = CleanConfig(mode="none")
     """Whether burned-in marks are filled."""
 
+    private: Literal["dicom", "all", "none"] = "dicom"
+    """From whose pixels names are kept out: everything outside the echo becomes black, text inside is filled,
+    and a frame that keeps any is left out. "dicom", the default, takes files of scanners and archives;
+    "all" also stills and clips, which may have been exported from there."""
+
     files_per_part: int = Field(default=256, ge=1)
     """Files that are read, stored and resumed together; one shard each."""
 

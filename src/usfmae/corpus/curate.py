@@ -1,6 +1,7 @@
 """From the frames of one file to the pictures that a pool keeps: echo only, one view each, marks filled.
 
-Everything here is asked for by a setting of `BuildConfig`; without any, a frame is kept as it is. Hashes and
+Everything here is asked for by a setting of `BuildConfig`; without any, a frame is kept as it is, unless it
+comes from DICOM: those are always freed of names (`images.private`). Hashes and
 fingerprints are taken of the frame as the file has it (`Kept.seen`), so a pool that was cleaned still knows
 an evaluation image when it sees one.
 """
@@ -18,6 +19,7 @@ from usfmae.images.clean import clean_frame
 from usfmae.images.dual_view import split_views
 from usfmae.images.frame import Frame
 from usfmae.images.marks import static_marks
+from usfmae.images.private import without_identity
 from usfmae.images.sector import Sector, crop_to_sector, find_sector
 
 CLIP_FRAMES = 5
@@ -72,8 +74,9 @@ def curate(frames: Sequence[Frame], config: BuildConfig) -> Iterator[Kept | Drop
     """
     if not frames:
         return
+    private = config.private == "all" or (config.private == "dicom" and frames[0].source.is_dicom)
     looks = config.crop == "sector" or config.only_b_mode or config.clean.mode != "none"
-    if not looks:
+    if not (looks or private):
         yield from (_whole(frame) for frame in frames)
         return
     first = frames[0]
@@ -85,7 +88,7 @@ def curate(frames: Sequence[Frame], config: BuildConfig) -> Iterator[Kept | Drop
     for frame in frames:
         same = frame.pixels.shape == first.pixels.shape
         sector = common if same else find_sector(frame)
-        yield from _pictures(frame, sector, static if same else None, config)
+        yield from _pictures(frame, sector, static if same else None, config, private=private)
 
 
 def _whole(frame: Frame) -> Kept:
@@ -94,16 +97,23 @@ def _whole(frame: Frame) -> Kept:
 
 
 def _pictures(
-    frame: Frame, sector: Sector | None, static: Bool[np.ndarray, "height width"] | None, config: BuildConfig
+    frame: Frame,
+    sector: Sector | None,
+    static: Bool[np.ndarray, "height width"] | None,
+    config: BuildConfig,
+    *,
+    private: bool,
 ) -> Iterator[Kept | Dropped]:
     why = why_no_b_mode(frame, sector) if config.only_b_mode else None
     if why is not None:
         yield Dropped("no_b_mode", why, frame.source.frame_index)
         return
-    cleaned = clean_frame(
-        frame, config=config.clean, sector=None if sector is None else sector.mask, static=static
-    )
-    if "may_identify" in cleaned.flags and config.clean.mode != "none":
+    if private:
+        cleaned = without_identity(frame, config=config.clean, sector=sector, static=static)
+    else:
+        mask = None if sector is None else sector.mask
+        cleaned = clean_frame(frame, config=config.clean, sector=mask, static=static)
+    if "may_identify" in cleaned.flags:
         yield Dropped("may_identify", "text that may name a person is left in it", frame.source.frame_index)
         return
     flags = tuple(str(flag) for flag in cleaned.flags)

@@ -66,7 +66,7 @@ def dicom_frames(path: Path, *, choose: Callable[[int], Sequence[int]]) -> Itera
     for index in indices:
         with _decoding(path):
             pixels = _displayed(next(decoded), dataset)
-        yield Frame(pixels, spacing_mm, FrameSource(str(path), index, num_frames), regions)
+        yield Frame(pixels, spacing_mm, FrameSource(str(path), index, num_frames, is_dicom=True), regions)
 
 
 def _num_frames(path: Path, dataset: Any) -> int:

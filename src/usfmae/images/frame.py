@@ -25,6 +25,9 @@ class FrameSource:
     num_frames: int
     """Frames in the whole file; 1 for a still."""
 
+    is_dicom: bool = False
+    """Whether the file is DICOM, and the picture thus straight from a scanner or an archive of patients."""
+
 
 @dataclass(frozen=True)
 class FrameRegion:

@@ -232,7 +232,8 @@ def _paint(
     if grey:
         ink[:] = ink @ np.array([0.299, 0.587, 0.114], np.float32)
     opacity = rng.uniform(0.75, 1) if rng.random() < 0.3 else 1.0
-    under = canvas[alpha >= GLYPH_ALPHA].mean(axis=0)
+    glyph = alpha >= GLYPH_ALPHA
+    under = canvas[glyph].mean(axis=0) if glyph.any() else ink - LEGIBLE
     if np.abs(ink - under).max() * opacity < LEGIBLE:
         ink, opacity = np.full(3, 255, np.float32), 1.0
     cover = (alpha * opacity)[..., None]
