@@ -27,6 +27,9 @@ from usfmae.images.read import read_frame
 
 NEAR_DUPLICATE_LIKENESS = 0.92
 
+NEARLY = 0.03
+"""What falls short by less is looked at again."""
+
 IMAGES_AT_ONCE = PAIRS_AT_ONCE = 4_096
 
 BAR_FROM_IMAGES = 3_000
@@ -228,6 +231,22 @@ def _decided(
             some.mirrored[part],
             least=NEAR_DUPLICATE_LIKENESS,
         )
+    # Steps from one crop may end beside the right place: what nearly reaches is tried from every crop.
+    near = np.flatnonzero(
+        (likeness >= NEAR_DUPLICATE_LIKENESS - NEARLY) & (likeness < NEAR_DUPLICATE_LIKENESS)
+    )
+    for start in range(0, len(near), PAIRS_AT_ONCE // len(FOUND_AS)):
+        rows = near[start : start + PAIRS_AT_ONCE // len(FOUND_AS)]
+        part = np.repeat(chosen[rows], len(FOUND_AS))
+        again = aligned_likeness(
+            ones[query[part]],
+            regions[some.region[part]],
+            others[some.entry[part]],
+            crops[some.region[part], np.tile(np.arange(len(FOUND_AS)), len(rows))],
+            some.mirrored[part],
+            least=NEAR_DUPLICATE_LIKENESS,
+        )
+        likeness[rows] = np.maximum(likeness[rows], again.reshape(len(rows), -1).max(axis=1))
     likeness = np.round(likeness, 4)
     close = likeness >= np.float32(NEAR_DUPLICATE_LIKENESS)
     chosen = chosen[close]
