@@ -194,7 +194,8 @@ def _or_folder_error(path: Path, *, unfinished: Path | None = None) -> Iterator[
         if said is None:
             raise
         hint = HINTS.get(said.errno or 0, "")
-        raise FolderError(f"{path}: cannot be written ({said.strerror or said})", hint=hint) from error
+        why = os.strerror(said.errno) if said.errno else str(said)  # Arrow wraps it in a paragraph
+        raise FolderError(f"{path}: cannot be written ({why})", hint=hint) from error
 
 
 def _of_disk(error: BaseException) -> OSError | None:
