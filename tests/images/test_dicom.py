@@ -1,18 +1,17 @@
 """DICOM of every common encoding, drawn here with pydicom: the colours are right and nobody is named."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import fake_dicom
 from PIL import Image
 
 from usfmae.base.errors import ImageError, MissingExtraError
 from usfmae.images.read import read_frame, read_frames
 
 pydicom = pytest.importorskip("pydicom")
-from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
-from pydicom.encaps import encapsulate  # noqa: E402
+from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.uid import (  # noqa: E402
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -20,49 +19,11 @@ from pydicom.uid import (  # noqa: E402
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
-    generate_uid,
 )
 
 RAMP = np.arange(20 * 30, dtype=np.uint8).reshape(20, 30)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 STRIPES = np.repeat(np.array([[RED, GREEN, BLUE]], np.uint8), 10, axis=1).repeat(24, axis=0)
-
-
-def fake_dicom(
-    path: Path, pixels, *, interpretation="MONOCHROME2", syntax=ExplicitVRLittleEndian, **tags
-) -> Path:
-    """Write `pixels` ([frame,] down, across[, colour]); keyword arguments become attributes."""
-    colour = interpretation.startswith(("RGB", "YBR"))
-    frames = pixels if pixels.ndim == 3 + colour else pixels[None]
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
-    dataset.PatientName, dataset.PatientID = "Muster^Erika", "4711"
-    dataset.Modality = "US"
-    dataset.Rows, dataset.Columns = frames.shape[1:3]
-    dataset.NumberOfFrames = len(frames)
-    dataset.SamplesPerPixel = 3 if colour else 1
-    dataset.PhotometricInterpretation = interpretation
-    if colour:
-        dataset.PlanarConfiguration = 0
-    bits = frames.dtype.itemsize * 8
-    dataset.BitsAllocated = dataset.BitsStored = bits
-    dataset.HighBit = bits - 1
-    dataset.PixelRepresentation = 0
-    encoded = tags.pop("encoded", None)
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    if encoded is not None:
-        dataset.PixelData = encapsulate(encoded)
-        dataset["PixelData"].VR = "OB"
-    else:
-        stored = frames.astype(frames.dtype.newbyteorder(">" if syntax == ExplicitVRBigEndian else "<"))
-        dataset.PixelData = stored.tobytes()
-        dataset["PixelData"].VR = "OW" if bits > 8 else "OB"
-    dataset.save_as(path, enforce_file_format=True)
-    return path
 
 
 def test_grey_and_its_inverse(tmp_path):
