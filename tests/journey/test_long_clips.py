@@ -1,4 +1,4 @@
-"""A clip of any length goes into a pool in bounded memory: 750 MB of frames in six formats, and a long mp4."""
+"""A clip of any length goes into a pool in bounded memory: 750 MB of frames in six formats, a long mp4."""
 
 import struct
 import subprocess
