@@ -218,6 +218,10 @@ def test_plain_nrrd_pixels_lie_where_the_header_says(tmp_path, fields, before, b
     frames = list(read_frames(path))
     assert np.array_equal([frame.pixels for frame in frames], np.rint(SLICES * (256 * 255 / 65535)))
     assert frames[0].spacing_mm == (0.2, 0.1)
+    place = tmp_path / "a.raw" if beside else path
+    place.write_bytes(place.read_bytes()[:1000])
+    with pytest.raises(ImageError, match=r"is cut short|damaged"):
+        num_frames(path)
 
 
 @pytest.mark.parametrize("name", NAMES)
