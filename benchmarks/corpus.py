@@ -17,8 +17,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from typing import Generic, TypeVar
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -27,6 +29,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from usfmae.base.config import with_settings
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.shards import Corpus, open_corpus
@@ -36,37 +39,59 @@ BATCH = 128
 Result = TypeVar("Result")
 
 
-def measured(work: Callable[[], Result]) -> tuple[Result, float, float]:
-    """The result of `work`, its seconds, and the most memory in GB that all processes took together."""
-    most, stop = 0, threading.Event()
+@dataclass(frozen=True)
+class Measured(Generic[Result]):
+    """What a piece of work took."""
+
+    result: Result
+    seconds: float
+    cpu_s: float
+    """Processor time of this process and of all children that have ended."""
+
+    memory_gb: float
+    """The most resident memory that all processes had together; `_parent` and `_worker` of one alone."""
+
+    parent_gb: float
+    worker_gb: float
+
+
+def measured(work: Callable[[], Result]) -> Measured[Result]:
+    """Do `work` while its memory is watched."""
+    most, stop = [0, 0, 0], threading.Event()
 
     def watch() -> None:
-        nonlocal most
         while not stop.is_set():
-            most = max(most, memory_bytes())
+            parent, *workers = resident_bytes()
+            now = (parent + sum(workers), parent, max(workers, default=0))
+            most[:] = map(max, most, now)
             stop.wait(0.05)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    started = time.perf_counter()
+    started, used = time.perf_counter(), cpu_s()
     try:
         result = work()
-        seconds = time.perf_counter() - started
+        seconds, used = time.perf_counter() - started, cpu_s() - used
     finally:
         stop.set()
         watcher.join()
-    return result, seconds, most / 1e9
+    return Measured(result, seconds, used, *(number / 1e9 for number in most))
 
 
-def memory_bytes() -> int:
-    """Resident set of this process and all below it, summed."""
-    total, here = 0, psutil.Process()
+def cpu_s() -> float:
+    """Processor time so far, in user and system, of this process and of its children that have ended."""
+    return sum(getrusage(who).ru_utime + getrusage(who).ru_stime for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
+
+
+def resident_bytes() -> list[int]:
+    """Resident set of this process, then of each below it."""
+    found, here = [], psutil.Process()
     for process in [here, *here.children(recursive=True)]:
         try:
-            total += process.memory_info().rss
+            found.append(process.memory_info().rss)
         except psutil.Error:
             continue
-    return total
+    return found
 
 
 def stills_per_s_of_opencv(paths: list[Path]) -> float:
@@ -99,6 +124,35 @@ def copies_per_s(size_px: int, *, seconds: float = 1.0) -> float:
     return num_read / spent
 
 
+def build_cleaned(data: Path, out: Path, figures: dict[str, float]) -> list[tuple[str, str, str, str]]:
+    """BUS-BRA stills, marks filled and cropped to the sector; returns rows of the table."""
+    stills = len(list((data / "bus-bra" / "Images").glob("*.png")))
+    config = with_settings(BuildConfig(), ["clean.mode=ours", "crop=sector"])
+    sources = [Source("bus-bra", data / "bus-bra", "bus-bra")]
+    figures["cleaned_load"] = os.getloadavg()[0]
+    took = measured(lambda: build_corpus(sources, out=out, config=config, workers=2))
+    figures["cleaned_images"] = len(took.result)
+    figures["cleaned_seconds"], figures["cleaned_cpu_s"] = took.seconds, took.cpu_s
+    figures["cleaned_stills_per_s"] = stills / took.seconds
+    figures["cleaned_stills_per_s_and_core"] = stills / took.cpu_s
+    figures["cleaned_parent_gb"], figures["cleaned_worker_gb"] = took.parent_gb, took.worker_gb
+    return [
+        ("cleaned and cropped, BUS-BRA PNG, 2 cores", "cleaned_stills_per_s", "stills/s", "by the clock"),
+        ("  per second of one core", "cleaned_stills_per_s_and_core", "stills/s", "target 60"),
+        ("  on the clock, load before it", "cleaned_seconds", "s", f"load {figures['cleaned_load']:.1f}"),
+        ("  processor time, all processes", "cleaned_cpu_s", "s", ""),
+        ("  memory, this process", "cleaned_parent_gb", "GB", "target 2"),
+        ("  memory, the largest worker", "cleaned_worker_gb", "GB", "target 2"),
+    ]
+
+
+def show(rows: list[tuple[str, str, str, str]], figures: dict[str, float]) -> None:
+    """The table and the line of JSON."""
+    for title, key, unit, note in rows:
+        print(f"{title:42}{figures[key]:12,.2f} {unit:9} {note}")
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+
+
 def draw_noise(folder: Path, num_images: int) -> None:
     """Small files that are all different, to make a large corpus of."""
     folder.mkdir()
@@ -112,37 +166,38 @@ def main() -> None:
     """Print a table for people and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100_000, help="size of the large corpus, 6.5 GB")
-    num_large = parser.parse_args().images
+    parser.add_argument("--cleaned-only", action="store_true", help="only with cleaning and cropping")
+    words = parser.parse_args()
+    num_large = words.images
     data = Path(os.environ["USFMAE_DATA"])
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         tmp = Path(name)
+        cleaned = build_cleaned(data, tmp / "c", figures)
+        if words.cleaned_only:
+            show(cleaned, figures)
+            return
         stills = sorted((data / "bus-bra" / "Images").glob("*.png"))
         figures["opencv_stills_per_s_one_core"] = stills_per_s_of_opencv(stills)
         sources = [Source("bus-bra", data / "bus-bra", "bus-bra")]
-        _, seconds, _ = measured(
-            lambda: build_corpus(sources, out=tmp / "b", config=BuildConfig(), workers=2)
-        )
-        figures["build_stills_per_s"] = len(stills) / seconds
+        took = measured(lambda: build_corpus(sources, out=tmp / "b", config=BuildConfig(), workers=2))
+        figures["build_stills_per_s"] = len(stills) / took.seconds
         sources = [Source("all", data)]
-        corpus, seconds, most = measured(
-            lambda: build_corpus(sources, out=tmp / "a", config=BuildConfig(), workers=2)
-        )
-        figures["build_all_files_per_s"] = corpus.record["sources"][0]["num_files"] / seconds
-        figures["build_memory_gb"] = most
-        figures["read_images_per_s"], _, figures["read_memory_gb"] = measured(lambda: images_per_s(corpus))
+        took = measured(lambda: build_corpus(sources, out=tmp / "a", config=BuildConfig(), workers=2))
+        corpus = took.result
+        figures["build_all_files_per_s"] = corpus.record["sources"][0]["num_files"] / took.seconds
+        figures["build_memory_gb"] = took.memory_gb
+        read = measured(lambda: images_per_s(corpus))
+        figures["read_images_per_s"], figures["read_memory_gb"] = read.result, read.memory_gb
         figures["copy_images_per_s"] = copies_per_s(corpus.size_px)
         draw_noise(tmp / "noise", num_large)
         config = BuildConfig(max_frames_per_clip=None, files_per_part=16)
         sources = [Source("noise", tmp / "noise")]
-        large, _, figures["build_large_memory_gb"] = measured(
-            lambda: build_corpus(sources, out=tmp / "n", config=config, workers=2)
-        )
-        figures["large_images"] = len(large)
-        del large
-        figures["read_large_images_per_s"], _, figures["read_large_memory_gb"] = measured(
-            lambda: images_per_s(open_corpus(tmp / "n"), seconds=10)
-        )
+        took = measured(lambda: build_corpus(sources, out=tmp / "n", config=config, workers=2))
+        figures["large_images"], figures["build_large_memory_gb"] = len(took.result), took.memory_gb
+        del took
+        read = measured(lambda: images_per_s(open_corpus(tmp / "n"), seconds=10))
+        figures["read_large_images_per_s"], figures["read_large_memory_gb"] = read.result, read.memory_gb
     rows = [
         ("build, BUS-BRA PNG, 2 cores", "build_stills_per_s", "stills/s", "target 150"),
         ("  OpenCV alone, one core", "opencv_stills_per_s_one_core", "stills/s", "peer"),
@@ -155,9 +210,7 @@ def main() -> None:
         ("read from these, one core", "read_large_images_per_s", "images/s", "disk and cache"),
         ("  memory", "read_large_memory_gb", "GB", "target 1.5"),
     ]
-    for title, key, unit, note in rows:
-        print(f"{title:42}{figures[key]:12,.2f} {unit:9} {note}")
-    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+    show([*rows, *cleaned], figures)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pytest
 from pydantic import Field, ValidationError
 
@@ -8,6 +10,7 @@ from usfmae.base.errors import SettingError
 class Inner(Config):
     lr_per_256: float = Field(default=1e-3, gt=0)
     scale: tuple[float, float] = (0.4, 1.0)
+    kind: Literal["adamw", "lars"] = "adamw"
 
 
 class Outer(Config):
@@ -48,7 +51,7 @@ def test_a_list_fits_a_pair():
         ("optin.lr_per_256=1", "did you mean optim.lr_per_256?"),
         ("epoch=3", "did you mean epochs?"),
         ("optim.lr=3", "did you mean optim.lr_per_256?"),
-        ("zzz=3", "known: epochs, fast, limit, name, optim.lr_per_256, optim.scale"),
+        ("zzz=3", "known: epochs, fast, limit, name, optim.kind, optim.lr_per_256, optim.scale"),
     ],
 )
 def test_a_typo_names_the_nearest_setting(setting, hint):
@@ -76,6 +79,26 @@ def test_nonsense_is_refused_with_its_place_and_value(setting, message):
 def test_every_mistake_is_named_in_one_message():
     with pytest.raises(SettingError, match=r"epochs: .*; fast: "):
         make_config(Outer, {"epochs": "x", "fast": "maybe"})
+
+
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        ({"optim": {"kind": "larz"}}, "did you mean lars?"),
+        ({"optim": {"kind": "sgd"}}, "known: adamw, lars"),
+        ({"optim": {"kind": False}}, "known: adamw, lars"),
+        ({"optim": {"kind": "larz"}, "epochs": "x"}, "did you mean lars?"),
+        ({"optim": {"kind": "larz"}, "fit": "pas"}, "optim.kind: did you mean lars?; fit: did you mean pad?"),
+        ({"epochs": "x"}, ""),
+    ],
+)
+def test_a_word_that_is_none_of_a_few_names_the_nearest(values, hint):
+    class Wide(Outer):
+        fit: Literal["pad", "stretch"] | None = "pad"
+
+    with pytest.raises(SettingError, match="Input should be") as caught:
+        make_config(Wide, values)
+    assert caught.value.hint == hint
 
 
 def test_a_config_never_changes():

@@ -61,6 +61,38 @@ def test_a_full_disk_is_a_clear_error(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.EDQUOT, "--resume"), (errno.EFBIG, "ulimit"), (99999, "")]
+)
+def test_what_cannot_be_written_gets_the_hint_that_helps(tmp_path, number, hint):
+    def save(path):
+        path.write_bytes(b"half")
+        raise OSError(number, "no")
+
+    with pytest.raises(FolderError, match=r"a\.bin: cannot be written \(\w+") as caught:
+        write_by(tmp_path / "a.bin", save)
+    assert hint in caught.value.hint
+    assert bool(hint) == bool(caught.value.hint)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_known_from_the_words_of_a_library(tmp_path):
+    class RustError(Exception):
+        """What safetensors raises."""
+
+    full = pytest.raises(FolderError, match=r"step: cannot be written \(No space left on device\)")
+    with full as caught, new_folder(tmp_path / "step") as folder:
+        (folder / "half").write_text("x")
+        raise RustError("I/O error: No space left on device (os error 28)")
+    assert "--resume" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="no disk"), new_file(tmp_path / "a"):
+        raise ValueError("no disk")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FolderError, match="cannot be written"), new_folder(tmp_path / "file" / "step"):
+        pass
+
+
 def test_numbers_that_json_does_not_know_are_refused(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", float("nan"))

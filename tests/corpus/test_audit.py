@@ -51,6 +51,9 @@ def test_every_match_is_named_with_its_kind_and_drawn(scans, labelled, config, d
     page = (tmp_path / "a" / "audit.html").read_text()
     assert "2 of 4 images of folder are in the pool" in page
     assert page.count("<img") == 4
+    assert page.count('badge bad">same pixels') == 1
+    assert page.count("likeness 0.9") + page.count("likeness 1.0") == 1
+    assert f"usfmae {record['made_by']['usfmae']}" in page
     assert "&lt;y&gt;.png" in page
     assert "<y>" not in page
     assert "http" not in page.replace("http-equiv", "")

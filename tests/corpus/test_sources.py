@@ -44,6 +44,18 @@ def test_pipes_are_not_waited_for(tmp_path):
     assert names(tmp_path) == ["1.png"]
 
 
+def test_links_that_lead_nowhere_or_to_a_pipe_are_read_and_named(tmp_path):
+    touch(tmp_path, "scans/1.png")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "scans" / "2.png").symlink_to(tmp_path / "gone")
+    (tmp_path / "scans" / "3.png").symlink_to(tmp_path / "pipe")
+    (tmp_path / "scans" / "4.png").symlink_to("x" * 300)  # the system refuses even to look for it
+    (tmp_path / "scans" / "IM_0005").symlink_to("x" * 300)
+    (tmp_path / "scans" / "6.png").symlink_to(tmp_path / "scans" / "6.png")
+    names_here = ["1.png", "2.png", "3.png", "4.png", "6.png"]
+    assert names(tmp_path / "scans") == names_here
+
+
 def test_label_maps_are_left_out_and_listed(tmp_path):
     label_maps = ["Masks/mask_1.png", "annotations/1.PNG", "benign (1)_mask.png", "benign (1)_mask_1.png"]
     touch(tmp_path, "benign (1).png", "unmasked.png", "masked/1.png", *label_maps)

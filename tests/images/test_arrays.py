@@ -182,6 +182,12 @@ def test_a_long_array_is_scaled_by_a_spread_of_its_frames(tmp_path, monkeypatch)
     assert [int(frame.pixels[0, 0]) for frame in read_frames(path)] == [255, 51, 0, 255]
 
 
+def test_the_order_in_which_axes_are_stored_does_not_matter(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 256, (4, 20, 30)).astype(np.uint8)
+    np.save(tmp_path / "a.npy", np.asfortranarray(stack))
+    assert np.array_equal([frame.pixels for frame in read_frames(tmp_path / "a.npy")], stack)
+
+
 def test_a_frame_does_not_hold_the_file(tmp_path):
     frame = read_frame(write_npy(tmp_path / "a.npy", GREY))
     assert not isinstance(frame.pixels, np.memmap)

@@ -1,66 +1,29 @@
 """DICOM of every common encoding, drawn here with pydicom: the colours are right and nobody is named."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import fake_dicom
 from PIL import Image
 
 from usfmae.base.errors import ImageError, MissingExtraError
 from usfmae.images.read import read_frame, read_frames
 
 pydicom = pytest.importorskip("pydicom")
-from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
-from pydicom.encaps import encapsulate  # noqa: E402
+from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.uid import (  # noqa: E402
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
-    generate_uid,
+    JPEGLSLossless,
 )
 
 RAMP = np.arange(20 * 30, dtype=np.uint8).reshape(20, 30)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 STRIPES = np.repeat(np.array([[RED, GREEN, BLUE]], np.uint8), 10, axis=1).repeat(24, axis=0)
-
-
-def fake_dicom(
-    path: Path, pixels, *, interpretation="MONOCHROME2", syntax=ExplicitVRLittleEndian, **tags
-) -> Path:
-    """Write `pixels` ([frame,] down, across[, colour]); keyword arguments become attributes."""
-    colour = interpretation.startswith(("RGB", "YBR"))
-    frames = pixels if pixels.ndim == 3 + colour else pixels[None]
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
-    dataset.PatientName, dataset.PatientID = "Muster^Erika", "4711"
-    dataset.Modality = "US"
-    dataset.Rows, dataset.Columns = frames.shape[1:3]
-    dataset.NumberOfFrames = len(frames)
-    dataset.SamplesPerPixel = 3 if colour else 1
-    dataset.PhotometricInterpretation = interpretation
-    if colour:
-        dataset.PlanarConfiguration = 0
-    bits = frames.dtype.itemsize * 8
-    dataset.BitsAllocated = dataset.BitsStored = bits
-    dataset.HighBit = bits - 1
-    dataset.PixelRepresentation = 0
-    encoded = tags.pop("encoded", None)
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    if encoded is not None:
-        dataset.PixelData = encapsulate(encoded)
-        dataset["PixelData"].VR = "OB"
-    else:
-        stored = frames.astype(frames.dtype.newbyteorder(">" if syntax == ExplicitVRBigEndian else "<"))
-        dataset.PixelData = stored.tobytes()
-        dataset["PixelData"].VR = "OW" if bits > 8 else "OB"
-    dataset.save_as(path, enforce_file_format=True)
-    return path
 
 
 def test_grey_and_its_inverse(tmp_path):
@@ -227,6 +190,51 @@ def test_a_report_holds_no_image(tmp_path):
 def test_a_header_that_claims_a_huge_frame_is_refused(tmp_path):
     with pytest.raises(ImageError, match="too large"):
         read_frame(fake_dicom(tmp_path / "a.dcm", RAMP, Rows=20_000))
+
+
+def test_pixels_are_read_from_a_deflated_file(tmp_path):
+    clip = np.stack([RAMP, RAMP[::-1]])
+    path = fake_dicom(tmp_path / "a.dcm", clip, syntax=DeflatedExplicitVRLittleEndian)
+    assert np.array_equal([frame.pixels for frame in read_frames(path)], clip)
+    assert np.array_equal(read_frame(path, 1).pixels, RAMP[::-1])
+
+
+def test_padding_is_black_whatever_the_window_makes_of_it(tmp_path):
+    pixels = RAMP.copy()
+    pixels[:, :4], pixels[:, 4:6] = 255, 254
+    white = fake_dicom(tmp_path / "a.dcm", pixels, PixelPaddingValue=255)
+    assert set(read_frame(white).pixels[:, :4].ravel()) == {0}
+    assert set(read_frame(white).pixels[:, 4:6].ravel()) == {254}
+    both = fake_dicom(tmp_path / "b.dcm", pixels, PixelPaddingValue=255, PixelPaddingRangeLimit=254)
+    assert set(read_frame(both).pixels[:, :6].ravel()) == {0}
+    inverse = fake_dicom(tmp_path / "c.dcm", 255 - pixels, interpretation="MONOCHROME1", PixelPaddingValue=0)
+    assert np.array_equal(read_frame(inverse).pixels, read_frame(white).pixels)
+
+
+def test_a_file_without_pixels_says_so(tmp_path):
+    path = fake_dicom(tmp_path / "a.dcm", RAMP)
+    dataset = pydicom.dcmread(path)
+    del dataset.PixelData
+    dataset.save_as(path)
+    with pytest.raises(ImageError, match=r"a\.dcm: is DICOM without pixels$"):
+        read_frame(path)
+
+
+def test_a_missing_decoder_is_named(tmp_path, monkeypatch):
+    from pydicom.pixels.decoders import JPEGLSLosslessDecoder
+
+    path = fake_dicom(tmp_path / "a.dcm", RAMP, syntax=JPEGLSLossless, encoded=[b"\xff\xd8\xff\xf7"])
+    monkeypatch.setattr(JPEGLSLosslessDecoder, "_available", {})
+    monkeypatch.setattr(JPEGLSLosslessDecoder, "_unavailable", {"gdcm": ("gdcm>=3.0.10",)})
+    with pytest.raises(ImageError, match=r"a decoder that is not installed .*JPEG-LS.*gdcm") as caught:
+        read_frame(path)
+    assert caught.value.hint == 'pip install "usfmae[dicom]"'
+
+
+def test_more_frames_than_bytes_are_not_believed(tmp_path):
+    path = fake_dicom(tmp_path / "a.dcm", RAMP, NumberOfFrames=2**31 - 1)
+    with pytest.raises(ImageError, match=r"2,147,483,647 frames, more than it has bytes"):
+        next(read_frames(path))
 
 
 def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Stills and animations: every kind of file gives true pixels or a message that says what is wrong."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,9 @@ def test_a_missing_file_and_a_folder_say_so(tmp_path):
         read_frame(tmp_path / "a.png")
     with pytest.raises(ImageError, match="is a folder"):
         read_frame(tmp_path)
+    os.mkfifo(tmp_path / "b.png")  # opening it would wait for ever
+    with pytest.raises(ImageError, match="is a pipe or a device"):
+        read_frame(tmp_path / "b.png")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "gif", "jp2"])

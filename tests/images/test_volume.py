@@ -176,7 +176,7 @@ def test_nifti_directions_have_no_bearing_on_pixels(tmp_path):
     assert frame.spacing_mm == (0.2, 0.1)
 
 
-@pytest.mark.parametrize("name", ["a.nii", "a.mha"])
+@pytest.mark.parametrize("name", ["a.nii", "a.mha", "a.nrrd", "a.nhdr"])
 def test_one_slice_of_a_plain_volume_loads_no_other(tmp_path, name):
     write(tmp_path / name, np.zeros((400, 256, 256), np.uint8))  # 26 MB
     tracemalloc.start()
@@ -187,7 +187,7 @@ def test_one_slice_of_a_plain_volume_loads_no_other(tmp_path, name):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("name", ["a.nii.gz", "packed.mha", "a.nrrd"])
+@pytest.mark.parametrize("name", ["a.nii.gz", "packed.mha", "packed.nrrd"])
 def test_what_must_be_loaded_whole_may_not_be_huge(tmp_path, name, monkeypatch):
     write(tmp_path / name, SLICES)
     monkeypatch.setattr(limits, "MAX_LOADED_BYTES", 2399)
@@ -195,6 +195,33 @@ def test_what_must_be_loaded_whole_may_not_be_huge(tmp_path, name, monkeypatch):
         num_frames(tmp_path / name)
     monkeypatch.setattr(limits, "MAX_LOADED_BYTES", 2400)
     assert num_frames(tmp_path / name) == 5
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "before"),
+    [("", b""), ("byte skip: -1\n", b"junk"), ("byteskip: 4\n", b"junk"), ("# a comment\nkey:=value\n", b"")],
+)
+def test_plain_nrrd_pixels_lie_where_the_header_says(tmp_path, fields, before, beside):
+    numbers = (SLICES.astype(np.uint16) * 256).astype(">u2")
+    header = (
+        "NRRD0004\ntype: uint16\ndimension: 3\nsizes: 20  24 5\nspacings: -0.1 0.2 1\n"
+        f"endian: big\nencoding: raw\n{fields}"
+    )
+    content = before + numbers.tobytes()
+    path = tmp_path / "a.nrrd"
+    if beside:
+        (tmp_path / "a.raw").write_bytes(content)
+        path.write_text(f"{header}data file: a.raw\n\n")
+    else:
+        path.write_bytes(f"{header}\n".encode() + content)
+    frames = list(read_frames(path))
+    assert np.array_equal([frame.pixels for frame in frames], np.rint(SLICES * (256 * 255 / 65535)))
+    assert frames[0].spacing_mm == (0.2, 0.1)
+    place = tmp_path / "a.raw" if beside else path
+    place.write_bytes(place.read_bytes()[:1000])
+    with pytest.raises(ImageError, match=r"is cut short|damaged"):
+        num_frames(path)
 
 
 @pytest.mark.parametrize("name", NAMES)

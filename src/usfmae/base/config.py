@@ -5,6 +5,7 @@ A config sits beside the code that reads it, refuses nonsense when it is made, a
 """
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -23,6 +24,9 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+QUOTED = re.compile("'([^']*)'")
+"""How pydantic lists the words of a Literal: `'none' or 'sector'`."""
 
 
 def with_settings(config: ConfigT, settings: Sequence[str]) -> ConfigT:
@@ -57,17 +61,23 @@ def make_config(kind: type[ConfigT], values: dict[str, Any]) -> ConfigT:
     """Make a config from plain values, with every mistake named in one message.
 
     Raises:
-        SettingError: a value is missing, unknown or does not fit.
+        SettingError: a value is missing, unknown or does not fit; where a word is none of the few that may
+            stand there, the hint names the nearest of them.
     """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        lines = []
+        lines, hints = [], []
         for problem in error.errors():
             place = ".".join(str(part) for part in problem["loc"]) or kind.__name__
             shown = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
             lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}")
-        raise SettingError("; ".join(lines)) from error
+            words = QUOTED.findall(problem["ctx"]["expected"]) if problem["type"] == "literal_error" else []
+            if words:
+                hints.append((place, nearest(str(problem["input"]), words)))
+        alone = len(hints) == 1
+        hint = "; ".join(words if alone else f"{place}: {words}" for place, words in hints)
+        raise SettingError("; ".join(lines), hint=hint) from error
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -4,9 +4,11 @@ Everything is written to a temporary neighbour, flushed to the disk and renamed,
 any moment leaves either the old content or the new, never half.
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from usfmae.base.errors import FolderError
+from usfmae.base.errors import FolderError, UsfmaeError
 
 PARTIAL = ".partial-"
 """Prefix of temporary names; whatever starts with it may be deleted at any time."""
@@ -27,25 +29,18 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         FolderError: the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with _or_folder_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
+    temporary = Path(name)
+    with _or_folder_error(path, unfinished=temporary):
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -70,21 +65,18 @@ def write_by(path: Path, save: Callable[[Path], object]) -> None:
     Args:
         path: the file to make.
         save: called with a temporary path that has the same suffix.
+
+    Raises:
+        FolderError: the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    try:
+    with _or_folder_error(path, unfinished=temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
         save(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read_json(path: Path) -> Any:
@@ -107,10 +99,14 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Yields:
         The temporary folder to fill.
+
+    Raises:
+        FolderError: the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
-    try:
+    with _or_folder_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
+    with _or_folder_error(path, unfinished=temporary):
         yield temporary
         for file in temporary.iterdir():
             with file.open("rb+") as handle:
@@ -120,12 +116,6 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.rename(path)
         _sync_folder(path.parent)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise _unwritable(path, error) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def claim_folder(out: Path, *, marker: str, resume: bool = False, overwrite: bool = False) -> None:
@@ -161,10 +151,8 @@ def claim_folder(out: Path, *, marker: str, resume: bool = False, overwrite: boo
                 hint="choose another --out, or delete it yourself",
             )
         shutil.rmtree(out)
-    try:
+    with _or_folder_error(out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(out, error) from error
 
 
 def remove_partials(folder: Path) -> int:
@@ -192,6 +180,37 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _unwritable(path: Path, error: OSError) -> FolderError:
-    hint = "free some space, then go on with --resume" if error.errno == 28 else ""
-    return FolderError(f"{path}: cannot be written ({error.strerror or error})", hint=hint)
+@contextmanager
+def _or_folder_error(path: Path, *, unfinished: Path | None = None) -> Iterator[None]:
+    """Whatever goes wrong inside leaves nothing unfinished; what the disk says becomes a FolderError."""
+    try:
+        yield
+    except BaseException as error:
+        if unfinished is not None and unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        elif unfinished is not None:
+            unfinished.unlink(missing_ok=True)
+        said = _of_disk(error)
+        if said is None:
+            raise
+        hint = HINTS.get(said.errno or 0, "")
+        why = os.strerror(said.errno) if said.errno else str(said)  # Arrow wraps it in a paragraph
+        raise FolderError(f"{path}: cannot be written ({why})", hint=hint) from error
+
+
+def _of_disk(error: BaseException) -> OSError | None:
+    """What the operating system said, also where a library written in Rust (safetensors) says it in words."""
+    if isinstance(error, OSError):
+        return error
+    found = None if isinstance(error, UsfmaeError) else re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
+
+
+HINTS = {
+    errno.ENOSPC: "free some space, then go on with --resume",
+    errno.EDQUOT: "free some of your share of the disk, then go on with --resume",
+    errno.EFBIG: "files may not grow so large here (ulimit -f); raise that, then go on with --resume",
+    errno.EACCES: "choose a folder that you may write into",
+    errno.EROFS: "choose a folder that you may write into",
+}
+"""What to do, by what the operating system says when something cannot be written."""

@@ -1,21 +1,15 @@
 """`usfmae corpus build | verify | show | audit`."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from usfmae.cli.choices import one_of
 from usfmae.cli.pairs import named_folders
 from usfmae.cli.pretrain import OverwriteOption, ResumeOption, SetOption
 
-
-class EngineChoice(StrEnum):
-    """Who does the work of a build."""
-
-    processes = "processes"
-    ray = "ray"
-
+ENGINES: tuple[Literal["processes", "ray"], ...] = ("processes", "ray")
 
 app = typer.Typer(help="Pools of unlabelled images: build, check, look.", no_args_is_help=True)
 
@@ -38,8 +32,11 @@ def build(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; all cores when not given.")] = None,
     engine: Annotated[
-        EngineChoice, typer.Option(help="Processes of this machine, or a Ray cluster ($RAY_ADDRESS).")
-    ] = EngineChoice.processes,
+        str,
+        typer.Option(
+            metavar="|".join(ENGINES), help="Processes of this machine, or a Ray cluster ($RAY_ADDRESS)."
+        ),
+    ] = "processes",
     settings: SetOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
@@ -52,6 +49,7 @@ def build(
     from usfmae.corpus.config import BuildConfig
     from usfmae.corpus.sources import Source
 
+    engine_name = one_of(ENGINES, engine, flag="--engine")
     config = with_settings(BuildConfig(), settings or [])
     sources = [Source(name, root, name) for name, root in named_folders(dataset or [], flag="--dataset")]
     sources += [Source(root.resolve().name, root) for root in images or []]
@@ -61,7 +59,7 @@ def build(
         config=config,
         hold_out=named_folders(hold_out or [], flag="--hold-out"),
         workers=workers or len(os.sched_getaffinity(0)),
-        engine=engine.value,
+        engine=engine_name,
         resume=resume,
         overwrite=overwrite,
     )

@@ -25,8 +25,7 @@ def list_datasets(
     """All datasets that have a card: access, licence, size, anatomy, and what is on this disk."""
     import json
 
-    from usfmae.base.config import nearest
-    from usfmae.base.errors import SettingError
+    from usfmae.cli.choices import one_of
     from usfmae.cli.pairs import existing_folder
     from usfmae.datasets.card import all_cards
     from usfmae.datasets.catalogue import (
@@ -45,10 +44,8 @@ def list_datasets(
         typer.echo(catalogue_page(cards), nl=False)
         return
     if licence is not None:
-        known = ("commercial", "share", "derivatives")
-        if licence not in known:
-            raise SettingError(f"--licence {licence}: no such term", hint=nearest(licence, known))
-        cards = [card for card in cards if getattr(terms_of(card), licence)]
+        term = one_of(("commercial", "share", "derivatives"), licence, flag="--licence")
+        cards = [card for card in cards if getattr(terms_of(card), term)]
     here = {card.id: on_disk(root / card.id) if root else None for card in cards}
     if as_json:
         facts = [

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from usfmae.base.config import Config
+from usfmae.cli.choices import one_of
 from usfmae.cli.pairs import existing_folder
-from usfmae.cli.pretrain import DeviceOption, OverwriteOption, ResumeOption, SetOption, device_name
+from usfmae.cli.pretrain import DEVICES, DeviceOption, OverwriteOption, ResumeOption, SetOption
 
 if TYPE_CHECKING:
     from usfmae.corpus.shards import Corpus
@@ -128,6 +129,7 @@ class Job:
         from usfmae.evaluate.report import write_report
         from usfmae.evaluate.start import shown_to
 
+        device = one_of(DEVICES, self.device, flag="--device")
         fit, crop = shown_to(self.weights, like=self.like)
         shown = [f"task.fit={fit}", f"task.crop={crop}"]
         config: Any = with_settings(defaults, [*shown, *self.settings])
@@ -136,7 +138,7 @@ class Job:
             self.weights,
             out=self.out,
             config=config,
-            device=device_name(self.device),
+            device=device,
             like=self.like,
             pretraining_pool=pretraining_pool(self.weights, self.corpus, task=config.task),
             resume=self.resume,

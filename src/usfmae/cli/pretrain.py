@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from usfmae.cli.choices import one_of
 from usfmae.cli.pairs import existing_folder, named_folders
 
 DEVICES: tuple[Literal["auto", "cpu", "cuda"], ...] = ("auto", "cpu", "cuda")
@@ -16,7 +17,7 @@ SetOption = Annotated[
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on exactly where an earlier run stopped.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Delete an earlier run in --out first.")]
-DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to run.")]
+DeviceOption = Annotated[str, typer.Option(metavar="|".join(DEVICES), help="Where to run.")]
 
 
 def recipes(
@@ -72,7 +73,7 @@ def pretrain(
         out,
         recipe=recipe,
         weights=weights,
-        device=device_name(device),
+        device=one_of(DEVICES, device, flag="--device"),
         evaluations=[
             live_knn(name, root, seed=config.seed, fit=pool.fit, crop=pool.crop) for name, root in watched
         ],
@@ -84,17 +85,3 @@ def pretrain(
 
     page = write_report(out / "report.html", title=f"Pretraining: {out.name}", runs=[out])
     typer.echo(f"{out}: {record['steps_done']} steps in {record['seconds']:.0f} s; open {page}")
-
-
-def device_name(name: str) -> Literal["auto", "cpu", "cuda"]:
-    """Check a device name.
-
-    Raises:
-        SettingError: neither auto, cpu nor cuda.
-    """
-    from usfmae.base.errors import SettingError
-
-    for known in DEVICES:
-        if name == known:
-            return known
-    raise SettingError(f"--device {name}: no such device", hint="auto, cpu or cuda")

@@ -11,7 +11,7 @@ import numpy as np
 from usfmae.base.errors import CorpusError
 from usfmae.base.files import claim_folder, write_json
 from usfmae.base.record import made_by
-from usfmae.corpus.audit_page import Tile, write_audit_page
+from usfmae.corpus.audit_page import file_tile, pool_tile, write_audit_page
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.hold_out import HeldSet, held_out_files, read_held_sets
 from usfmae.corpus.near import names_of
@@ -103,7 +103,7 @@ def audit_corpus(
     }
     write_json(out / AUDIT_FILE, record)
     tiles = [
-        (Tile.of_pool(corpus, match.row), Tile.of_file(match.labelled), asdict(name))
+        (pool_tile(corpus, match.row), file_tile(match.labelled), asdict(name))
         for match, name in zip(matches[:SHOWN], named[:SHOWN], strict=True)
     ]
     write_audit_page(out / PAGE_FILE, record, tiles, corpus_name=str(corpus.folder))

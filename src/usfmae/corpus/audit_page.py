@@ -1,58 +1,48 @@
-"""The page of an audit: the verdict, the counts, then every pair side by side. One file, no scripts."""
+"""The page of an audit: the verdict, the counts, then every pair side by side."""
 
-import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from usfmae.base.files import write_text
+from usfmae.base.page import UNKNOWN, count, table, write_page
 from usfmae.corpus.shards import Corpus
 from usfmae.images.grey import to_grey
+from usfmae.images.picture_tag import picture
 from usfmae.images.read import read_frame
 
-TILE_PX = 220
-"""Longest side of a drawn picture."""
+TILE_PX, TILE_QUALITY = 220, 82
+"""Longest side of a drawn picture, and how well it is kept."""
+
+HEAD = (
+    "Labelled set", "Images", "Found by equal pixels", "Found only by look", "Pool images that match",
+    "Hash of the set",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A small grey picture."""
+def pool_tile(corpus: Corpus, row: int) -> str:
+    """An image of a pool without its padding, small, as an `img`."""
+    return _tile(corpus.read_unpadded(row))
 
-    pixels: UInt8[np.ndarray, "height width"]
 
-    @classmethod
-    def of_pool(cls, corpus: Corpus, row: int) -> "Tile":
-        """An image of a pool without its padding."""
-        return cls(_small(corpus.read_unpadded(row)))
+def file_tile(name: str) -> str:
+    """A frame of a file, named `path` or `path#frame`, small, as an `img`.
 
-    @classmethod
-    def of_file(cls, name: str) -> "Tile":
-        """A frame of a file, named `path` or `path#frame`."""
-        path, _, frame = name.partition("#") if not Path(name).exists() else (name, "", "")
-        return cls(_small(to_grey(read_frame(Path(path), int(frame or 0)).pixels)))
-
-    @property
-    def as_html(self) -> str:
-        """An `img` that holds its own bytes."""
-        done, encoded = cv2.imencode(".jpg", self.pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])
-        assert done
-        data = base64.b64encode(encoded.tobytes()).decode()
-        height, width = self.pixels.shape
-        return f'<img alt="" width="{width}" height="{height}" src="data:image/jpeg;base64,{data}">'
+    Raises:
+        ImageError: it cannot be read.
+    """
+    path, _, frame = name.partition("#") if not Path(name).exists() else (name, "", "")
+    return _tile(to_grey(read_frame(Path(path), int(frame or 0)).pixels))
 
 
 def write_audit_page(
     path: Path,
     record: Mapping[str, Any],
-    tiles: Sequence[tuple[Tile, Tile, Mapping[str, Any]]],
+    tiles: Sequence[tuple[str, str, Mapping[str, Any]]],
     *,
     corpus_name: str,
 ) -> None:
@@ -61,48 +51,54 @@ def write_audit_page(
     Args:
         path: the HTML file.
         record: the content of audit.json.
-        tiles: (pool, labelled, match) of the pairs to draw.
+        tiles: (of the pool, labelled, match) of the pairs to draw.
         corpus_name: what the pool is called.
+
+    Raises:
+        FolderError: the file cannot be written.
     """
     found = sum(_found(entry) for entry in record["sets"].values())
     labelled = sum(entry["images"] for entry in record["sets"].values())
-    clean = record["verdict"] == "clean"
     names = " and ".join(record["sets"])
-    if clean:
-        headline = f"Clean: none of {labelled:,} images of {names} is in the pool"
+    if record["verdict"] == "clean":
+        badge = '<span class="badge good">clean</span>'
+        title = f"Clean: none of {labelled:,} images of {names} is in the pool"
     else:
-        headline = f"{found:,} of {labelled:,} images of {names} are in the pool"
-    template = Template(files("usfmae.corpus").joinpath("audit.html").read_text(encoding="utf-8"))
-    page = template.substitute(
-        headline=escape(headline),
-        kind="clean" if clean else "found",
-        pool=f"{record['pool_images']:,} pool images of <code>{escape(corpus_name)}</code> were compared "
-        f"with {labelled:,} labelled images, by equal pixels and by look (likeness of at least "
+        badge = '<span class="badge bad">matches</span>'
+        title = f"{found:,} of {labelled:,} images of {names} are in the pool"
+    made = record["made_by"]
+    write_page(
+        path,
+        title=title,
+        summary=f"{badge} {count(record['pool_images'])} pool images of <code>{escape(corpus_name)}</code> "
+        f"were compared with {labelled:,} labelled images, by equal pixels and by look (likeness of at least "
         f"{record['least_likeness']:.2f}).",
-        counts="".join(_count_row(name, entry) for name, entry in record["sets"].items()),
-        pairs=_pairs(record, tiles),
-        corpus_sha256=escape(record["made_by"]["inputs"]["corpus"][:16]),
-        made=escape(f"usfmae {record['made_by'].get('version', '')}".strip()),
+        body=_counts(record["sets"]) + _pairs(record, tiles),
+        foot=f"Corpus <code>{escape(made['inputs']['corpus'][:16])}</code>. Made by usfmae "
+        f"{escape(str(made.get('usfmae', UNKNOWN)))}; audit.json beside this page holds the same as data.",
     )
-    write_text(path, page)
 
 
 def _found(entry: Mapping[str, Any]) -> int:
     return int(entry["labelled_images_found_exact"] + entry["labelled_images_found_near"])
 
 
-def _count_row(name: str, entry: Mapping[str, Any]) -> str:
-    numbers = [
-        entry["images"],
-        entry["labelled_images_found_exact"],
-        entry["labelled_images_found_near"],
-        entry["pool_images_that_match"],
+def _counts(sets: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            escape(name),
+            count(entry["images"]),
+            count(entry["labelled_images_found_exact"]),
+            count(entry["labelled_images_found_near"]),
+            count(entry["pool_images_that_match"]),
+            f"<code>{escape(entry['sha256'][:16])}</code>",
+        ]
+        for name, entry in sets.items()
     ]
-    cells = "".join(f"<td>{number:,}</td>" for number in numbers)
-    return f"<tr><th>{escape(name)}</th>{cells}<td><code>{escape(entry['sha256'][:16])}</code></td></tr>"
+    return f"<section><h2>Counts</h2>{table(HEAD, rows, kind='numbers')}</section>"
 
 
-def _pairs(record: Mapping[str, Any], tiles: Sequence[tuple[Tile, Tile, Mapping[str, Any]]]) -> str:
+def _pairs(record: Mapping[str, Any], tiles: Sequence[tuple[str, str, Mapping[str, Any]]]) -> str:
     if not tiles:
         return ""
     total = len(record["matches"])
@@ -114,17 +110,22 @@ def _pairs(record: Mapping[str, Any], tiles: Sequence[tuple[Tile, Tile, Mapping[
     )
 
 
-def _card(pool: Tile, labelled: Tile, match: Mapping[str, Any]) -> str:
-    badge = "same pixels" if match["kind"] == "exact" else f"likeness {match['likeness']:.3f}"
+def _card(pool: str, labelled: str, match: Mapping[str, Any]) -> str:
+    exact = match["kind"] == "exact"
+    badge = "same pixels" if exact else f"likeness {match['likeness']:.3f}"
     return (
-        f'<article><span class="badge {match["kind"]}">{badge}</span><div class="two">'
-        f"<figure>{pool.as_html}<figcaption><b>{escape(match['source'])}</b> {escape(match['path'])}"
-        f"</figcaption></figure><figure>{labelled.as_html}<figcaption><b>{escape(match['set'])}</b> "
-        f"{escape(match['labelled'])}</figcaption></figure></div></article>"
+        f'<article><span class="badge {"bad" if exact else "near"}">{badge}</span><div>'
+        f"{_figure(pool, match['source'], match['path'])}"
+        f"{_figure(labelled, match['set'], match['labelled'])}</div></article>"
     )
 
 
-def _small(pixels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "height width"]:
+def _figure(tile: str, where: str, name: str) -> str:
+    return f"<figure>{tile}<figcaption><b>{escape(where)}</b> {escape(name)}</figcaption></figure>"
+
+
+def _tile(pixels: UInt8[np.ndarray, "h w"]) -> str:
     factor = min(1.0, TILE_PX / max(pixels.shape))
     size = max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor))
-    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA))
+    small = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA)
+    return picture(small.astype(np.uint8), said="", jpeg_quality=TILE_QUALITY)

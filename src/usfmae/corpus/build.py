@@ -111,8 +111,15 @@ def _plan(
 
 def _files_entry(named: Iterator[tuple[str, Path]]) -> dict[str, Any]:
     """How many files, and a hash of their names and sizes."""
-    found = [(name, path.stat().st_size if path.exists() else None) for name, path in named]
+    found = [(name, _num_bytes(path)) for name, path in named]
     return {"num_files": len(found), "sha256": hashlib.sha256(json.dumps(found).encode()).hexdigest()}
+
+
+def _num_bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:  # gone, or not to be asked for: reading it will say why
+        return None
 
 
 def _earlier(out: Path, plan: dict[str, Any]) -> dict[str, Any] | None:

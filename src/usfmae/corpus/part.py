@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from usfmae.base.errors import FolderError, ImageError
-from usfmae.base.files import new_file, new_folder, read_json, write_json
+from usfmae.base.files import new_file, new_folder, read_json, write_bytes, write_json
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.curate import Dropped, Kept, curate
 from usfmae.corpus.sources import SourceFile, printable
@@ -86,8 +87,9 @@ def build_part(part: Part, *, corpus: Path, config: BuildConfig) -> int:
                     unreadable.append(
                         {**place, "why": printable(error.message.removeprefix(f"{file.path}: "))}
                     )
-        with new_file(folder / FINGERPRINTS_FILE) as prints:
-            np.save(prints, np.array(thumbs, dtype=np.uint8).reshape(-1, CELLS, CELLS))
+        prints = BytesIO()  # into a file, NumPy does not say why it could not write
+        np.save(prints, np.array(thumbs, dtype=np.uint8).reshape(-1, CELLS, CELLS))
+        write_bytes(folder / FINGERPRINTS_FILE, prints.getvalue())
         write_json(folder / ROWS_FILE, {"rows": rows, "unreadable": unreadable, **left})
     return len(part.files)
 

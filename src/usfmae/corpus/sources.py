@@ -177,6 +177,13 @@ def _files_below(root: Path) -> list[Path]:
         folders[:] = [] if real in entered else [name for name in folders if not name.startswith(".")]
         if real not in entered:
             paths = [folder / name for name in files if not name.startswith(".")]
-            found += [path for path in paths if path.is_file() or path.is_symlink()]
+            found += [path for path in paths if _is_listed(path)]
         entered.add(real)
     return sorted(found)
+
+
+def _is_listed(path: Path) -> bool:
+    try:
+        return path.is_file() or path.is_symlink()
+    except OSError:  # a link whose goal may not even be asked for
+        return True

@@ -19,6 +19,7 @@ from usfmae.base.errors import ImageError
 from usfmae.images.decoding import decoding
 from usfmae.images.frame import Frame
 from usfmae.images.limits import MAX_AREA_PX, MAX_LOADED_BYTES, MAX_SIDE_PX, MIN_SIDE_PX, check_loaded_bytes
+from usfmae.images.mapped import Mapped
 from usfmae.images.stack import Stack, stack_frames
 
 ARRAY_SUFFIXES = frozenset({".h5", ".hdf5", ".mat", ".npy"})
@@ -228,8 +229,10 @@ def _npy(path: Path, head: bytes) -> _Array:
             _, _, dtype = np.lib.format.read_array_header_2_0(file)
     if dtype.hasobject:
         raise ImageError(refusal, hint=hint)
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    return _Array(mapped.shape, mapped.dtype, mapped.__getitem__)
+    whole = np.load(path, mmap_mode="r", allow_pickle=False)  # only to see that it is all there
+    order: Literal["C", "F"] = "C" if whole.flags.c_contiguous else "F"
+    numbers = Mapped(path, whole.dtype, whole.offset, whole.shape, order)
+    return _Array(whole.shape, whole.dtype, numbers.__getitem__)
 
 
 def _old_matlab(path: Path) -> dict[str, _Array]:

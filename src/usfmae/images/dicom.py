@@ -52,6 +52,7 @@ def dicom_frames(path: Path, *, choose: Callable[[int], Sequence[int]]) -> Itera
     try:
         import pydicom
         from pydicom.pixels import iter_pixels
+        from pydicom.uid import DeflatedExplicitVRLittleEndian
     except ImportError as error:
         raise MissingExtraError(
             f"{path}: reading DICOM needs pydicom", hint='pip install "usfmae[dicom]"'
@@ -62,7 +63,9 @@ def dicom_frames(path: Path, *, choose: Callable[[int], Sequence[int]]) -> Itera
         spacing_mm = _spacing_mm(dataset)
         regions = _regions(dataset)
         indices = choose(num_frames)
-        decoded = iter_pixels(path, indices=indices)  # already red-green-blue where the file is YBR
+        deflated = dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+        source = pydicom.dcmread(path, force=True) if deflated else path  # pydicom finds no pixels by path
+        decoded = iter_pixels(source, indices=indices)  # already red-green-blue where the file is YBR
     for index in indices:
         with _decoding(path):
             pixels = _displayed(next(decoded), dataset)
@@ -78,12 +81,14 @@ def _num_frames(path: Path, dataset: Any) -> int:
     num_frames = int(dataset.get("NumberOfFrames") or 1)
     if num_frames < 1:
         raise ImageError(f"{path}: says that it has {num_frames} frames")
+    if num_frames > path.stat().st_size:
+        raise ImageError(f"{path}: says that it has {num_frames:,} frames, more than it has bytes")
     return num_frames
 
 
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
-    """`decoding`, with two things that pydicom says in its own way."""
+    """`decoding`, with what pydicom says in its own way."""
     with decoding(path, "DICOM"):
         try:
             yield
@@ -91,6 +96,17 @@ def _decoding(path: Path) -> Iterator[None]:
             raise ImageError(f"{path}: ends before its last frame") from error
         except NotImplementedError as error:
             raise ImageError(f"{path}: is encoded in a way that cannot be read here ({error})") from error
+        except AttributeError as error:
+            if "no 'Pixel Data'" not in str(error):
+                raise
+            raise ImageError(f"{path}: is DICOM without pixels") from error
+        except RuntimeError as error:
+            if "missing dependencies" not in str(error):
+                raise
+            raise ImageError(
+                f"{path}: needs a decoder that is not installed ({' '.join(str(error).split())})",
+                hint='pip install "usfmae[dicom]"',
+            ) from error
 
 
 def _displayed(stored: Any, dataset: Any) -> Grey | Colour:
@@ -106,7 +122,18 @@ def _displayed(stored: Any, dataset: Any) -> Grey | Colour:
     if stored.ndim == 3:
         return np.ascontiguousarray(to_8_bits(stored, stored_bits=int(dataset.BitsStored)))
     grey = _windowed(stored, dataset)
-    return np.ascontiguousarray(255 - grey if interpretation == "MONOCHROME1" else grey)
+    shown = 255 - grey if interpretation == "MONOCHROME1" else grey
+    return np.ascontiguousarray(np.where(_is_padding(stored, dataset), 0, shown).astype(np.uint8))
+
+
+def _is_padding(stored: Any, dataset: Any) -> Any:
+    """Where a grey picture only fills its rectangle (PS3.3 C.7.5.1.1.2): shown black."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return False
+    limit = dataset.get("PixelPaddingRangeLimit")
+    ends = int(value), int(value if limit is None else limit)
+    return (stored >= min(ends)) & (stored <= max(ends))
 
 
 def _windowed(stored: Any, dataset: Any) -> Grey:

@@ -15,6 +15,7 @@ from usfmae.base.errors import ImageError
 from usfmae.images.decoding import decoding
 from usfmae.images.frame import Frame
 from usfmae.images.limits import check_loaded_bytes
+from usfmae.images.mapped import Mapped
 from usfmae.images.stack import Stack, stack_frames
 from usfmae.images.volume import VolumeHeader, check_length, check_slices, volume_stack
 
@@ -69,7 +70,7 @@ def _stack(path: Path) -> Stack:
     offset = header_bytes if local else total - header.num_bytes if skipped == -1 else skipped
     if not _is_true(fields.get("compresseddata", "False")):
         check_length(path, total - max(0, offset), header)
-        numbers = np.memmap(place, header.dtype, "r", offset, header.shape, order="F")
+        numbers = Mapped(place, header.dtype, offset, header.shape, "F")
         return volume_stack(path, header, numbers)
     check_loaded_bytes(path, header.num_bytes, what="a compressed volume")
     with place.open("rb") as file:

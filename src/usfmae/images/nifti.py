@@ -22,6 +22,7 @@ from usfmae.base.errors import ImageError
 from usfmae.images.decoding import decoding
 from usfmae.images.frame import Frame
 from usfmae.images.limits import check_loaded_bytes
+from usfmae.images.mapped import Mapped
 from usfmae.images.stack import Stack, stack_frames
 from usfmae.images.volume import VolumeHeader, check_length, check_slices, volume_stack
 
@@ -81,7 +82,7 @@ def _stack(path: Path) -> Stack:
         check_slices(path, header)
         if not packed:
             check_length(path, path.stat().st_size - offset, header)
-            numbers = np.memmap(path, header.dtype, "r", offset, header.shape, order="F")
+            numbers = Mapped(path, header.dtype, offset, header.shape, "F")
             return volume_stack(path, header, numbers)
         check_loaded_bytes(path, header.num_bytes, what="a compressed volume")
         file.seek(offset)

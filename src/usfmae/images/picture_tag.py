@@ -8,10 +8,21 @@ import numpy as np
 from jaxtyping import UInt8
 
 
-def picture(pixels: UInt8[np.ndarray, "height width"], *, said: str) -> str:
-    """A grey image inside the page, as PNG."""
-    done, code = cv2.imencode(".png", pixels, (cv2.IMWRITE_PNG_COMPRESSION, 9))
+def picture(pixels: UInt8[np.ndarray, "height width"], *, said: str, jpeg_quality: int | None = None) -> str:
+    """A grey image inside the page.
+
+    Args:
+        pixels: as they are shown, one pixel each.
+        said: what it is, for those who cannot see it.
+        jpeg_quality: 0 to 100, for pages of many pictures; None keeps every pixel (PNG).
+    """
+    if jpeg_quality is None:
+        kind, (done, code) = "png", cv2.imencode(".png", pixels, (cv2.IMWRITE_PNG_COMPRESSION, 9))
+    else:
+        kind, (done, code) = "jpeg", cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, jpeg_quality))
     assert done
     data = b64encode(code.tobytes()).decode()
     height, width = pixels.shape
-    return f'<img src="data:image/png;base64,{data}" alt="{escape(said)}" width="{width}" height="{height}">'
+    return (
+        f'<img src="data:image/{kind};base64,{data}" alt="{escape(said)}" width="{width}" height="{height}">'
+    )

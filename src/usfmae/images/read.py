@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -63,7 +64,14 @@ def is_image_path(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES or path.name.lower().endswith(".nii.gz"):
         return True
-    return (not suffix or suffix[1:].isdigit()) and path.is_file() and has_dicom_magic(path)
+    return (not suffix or suffix[1:].isdigit()) and _is_file(path) and has_dicom_magic(path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a link whose goal may not even be asked for
+        return False
 
 
 def read_frame(path: Path, index: int = 0, *, key: str | None = None) -> Frame:
@@ -149,15 +157,16 @@ def spread(num_frames: int, max_frames: int | None) -> Sequence[int]:
 
 
 def _frames(path: Path, *, choose: Callable[[int], Sequence[int]], key: str | None) -> Iterator[Frame]:
-    if path.is_dir():
-        raise ImageError(f"{path}: is a folder, not a file")
     try:
-        empty = path.stat().st_size == 0
+        status = path.stat()
+        if not S_ISREG(status.st_mode):  # opening a pipe would wait for somebody to write
+            kind = "a folder" if S_ISDIR(status.st_mode) else "a pipe or a device"
+            raise ImageError(f"{path}: is {kind}, not a file")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
-    if empty:
+    if not status.st_size:
         raise ImageError(f"{path}: is empty (0 bytes)")
     if path.suffix.lower() not in DICOM_SUFFIXES and not has_dicom_magic(path) and is_array_file(head):
         yield from array_frames(path, key, choose=choose)
