@@ -14,6 +14,7 @@ from jaxtyping import Bool, UInt8
 
 from usfmae.images.echo_region import find_echo, text_px
 from usfmae.images.fan import Fan, fit_fan
+from usfmae.images.fan_symmetry import mirrored_fan
 from usfmae.images.frame import Box, Frame, Grey
 from usfmae.images.grey import to_grey
 from usfmae.images.sector_edges import Edges, bounds, completed_fan, find_edges, within_edges
@@ -133,10 +134,12 @@ def _analyse(greys: Sequence[Grey], window: Box) -> Sector | None:
     if region is None:
         return None
     fan = fit_fan(region) if _filled(region.hull, bounds(region.hull)) < FULL_RATIO else None
+    mirrored = mirrored_fan(region, fan) if fan is not None else None
+    fan, faded_side = mirrored if mirrored is not None else (fan, 0)
     edges = find_edges(region, brightest, is_fan=fan is not None)
     hull = within_edges(region.hull, edges)
     if fan is not None:
-        hull = completed_fan(hull, region, fan)
+        hull = completed_fan(hull, region, fan, faded_side=faded_side)
         edges = bounds(hull)
     filled = _filled(hull, edges)
     if filled >= FULL_RATIO:
