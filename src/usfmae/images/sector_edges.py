@@ -242,17 +242,19 @@ def completed_fan(
     outline = (hull > 0) & (cv2.erode(hull, np.ones((3, 3), np.uint8), borderValue=1) == 0)
     reached = cv2.dilate(region.echo, np.ones((3, 3), np.uint8))
     middle = min(max(round(fan.apex_px[1]), 0), hull.shape[1])
-    seen = bounds(hull)
-    for side, half in ((-1, slice(0, middle)), (1, slice(middle, hull.shape[1]))):
+    halves = {-1: slice(0, middle), 1: slice(middle, hull.shape[1])}
+    fades = {}
+    for side, half in halves.items():
         inner = outline[:, half] & deep[:, half]
-        if side != faded_side and (
-            inner.sum() < size or reached[:, half][inner].mean() >= RAGGED_SHARPNESS
-        ):
+        ragged = inner.sum() >= size and reached[:, half][inner].mean() < RAGGED_SHARPNESS
+        fades[side] = side == faded_side or ragged
+    left, right = bounds(hull)[2:]
+    for side, half in halves.items():
+        if not fades[side]:
             continue
-        # A fan that is cut upright on one side is cut so on the other.
-        if side < 0:
-            half = slice(max(0, 2 * middle - seen[3]), middle)
-        else:
-            half = slice(middle, 2 * middle - seen[2])
+        # A fan that is cut upright on the side that is seen is cut so on the other.
+        if not fades[-side] and 1 < left and right < hull.shape[1] - 1:
+            cut = slice(max(0, 2 * middle - right), 2 * middle - left)
+            half = slice(max(half.start, cut.start), min(half.stop, cut.stop))
         hull[:, half] |= ideal[:, half]
     return _convex(hull)
