@@ -42,7 +42,7 @@ def why_no_b_mode(frame: Frame, sector: Sector | None) -> str | None:
         return "shows no region of echoes, only margin, text or thin things"
     top, left, height, width = sector.box
     box = (slice(top, top + height), slice(left, left + width))
-    if sector.fan is None and is_strip(to_grey(frame.pixels[box])):
+    if is_strip(to_grey(frame.pixels[box]), is_fan=sector.fan is not None):
         return "is a Doppler spectrum or an M-mode strip without a 2-D image"
     if sector.kind != "whole" and is_text(to_grey(frame.pixels[box])):
         return "is a screen of text"

@@ -30,42 +30,45 @@ MIN_STRIP_PX = 64
 MIN_GROUND_RATIO, MIN_TEXT_LINES = 0.4, 4
 """A screen of text is one exact level in so much of it, and has at least so many lines."""
 
-EMPTY_RATIO = 0.04
-"""Rows between a 2-D image and a strip below it are ink in less of their pixels."""
+BLACK_LEVELS, EMPTY_RATIO = 10, 0.04
+"""Rows between a 2-D image and a strip below it are brighter than black in less of their pixels."""
 
 MIN_BAND_RATIO = 0.12
 """A strip is at least so high, against what it stands in."""
 
 
-def is_strip(echo: Grey) -> bool:
+def is_strip(echo: Grey, *, is_fan: bool = False) -> bool:
     """Whether a region runs over time: an M-mode strip or a Doppler spectrum.
 
     Args:
         echo: the region, cut out of its frame.
+        is_fan: it has the outline of a fan; then its beats alone count.
     """
     small = probe(echo)
-    return _is_spectrum(small) or beats(small) >= MIN_BEATS
+    return (not is_fan and _is_spectrum(small)) or beats(small) >= MIN_BEATS
 
 
-def strip_rows(echo: Grey) -> tuple[int, int] | None:
+def strip_rows(echo: Grey, *, is_fan: bool = False) -> tuple[int, int] | None:
     """First row and the one after the last of a strip over time in a region; None where there is none.
 
-    The strip is all of the region, or stands below (or above) a 2-D image from which empty rows part it; such
-    a one is told by its beats alone.
+    The strip stands below (or above) a 2-D image from which black rows part it, and is then told by its beats
+    alone; or it is all of the region.
+
+    Args:
+        echo: the region, cut out of its frame.
+        is_fan: it has the outline of a fan.
     """
     small = probe(echo)
-    empty = (small > int(small.min()) + INK_LEVELS).mean(axis=1) < EMPTY_RATIO
+    empty = (small > int(small.min()) + BLACK_LEVELS).mean(axis=1) < EMPTY_RATIO
     edges = np.flatnonzero(np.diff(np.concatenate([[True], empty, [True]]).astype(np.int8)))
     bands = edges.reshape(-1, 2)
     bands = bands[np.diff(bands, axis=1)[:, 0] >= MIN_BAND_RATIO * len(small)]
-    if len(bands) < 2:
-        return (0, echo.shape[0]) if is_strip(echo) else None
     scale = echo.shape[0] / len(small)
-    for top, bottom in bands[::-1]:
+    for top, bottom in bands[::-1] if len(bands) > 1 else ():
         first, last = round(top * scale), round(bottom * scale)
         if beats(probe(echo[first:last])) >= MIN_BEATS:  # tissue below a shadow may look like a spectrum
             return first, last
-    return None
+    return (0, echo.shape[0]) if is_strip(echo, is_fan=is_fan) else None
 
 
 def beats(small: UInt8[np.ndarray, "height width"]) -> float:

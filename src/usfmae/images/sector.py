@@ -175,20 +175,25 @@ def _analyse(
 def _without_strip(greys: Sequence[Grey], found: Sector) -> Sector:
     """The sector beside a strip over time that was taken for it, or for part of it; itself where there is
     none."""
-    top, left, height, width = found.box
-    rows = strip_rows(greys[0][top : top + height, left : left + width]) if found.kind != "whole" else None
-    if rows is None or (found.fan is not None and rows == (0, height)):
+    if found.kind == "whole":
         return found
-    strip = (slice(top + rows[0], top + rows[1]), slice(left, left + width))
+    top, left, height, width = found.box
+    seen = greys[0][top : top + height, left : left + width]
+    rows = strip_rows(seen, is_fan=found.fan is not None)
+    if rows is None:
+        return found
     others = [grey.copy() for grey in greys]
     for grey in others:
-        grey[strip] = grey.min()
+        grey[top + rows[0] : top + rows[1], left : left + width] = grey.min()
     other = _analyse(others, (0, 0, *greys[0].shape))
     if other is None or other.mask.mean() < MIN_BESIDE_RATIO:
         return found
-    top, left, height, width = other.box
-    seen = others[0][top : top + height, left : left + width]
-    return found if is_text(seen) or (other.fan is None and is_strip(seen)) else other
+    above, beside, tall, wide = other.box
+    rest = others[0][above : above + tall, beside : beside + wide]
+    is_part = max(abs(beside - left), abs(beside + wide - left - width)) <= 0.02 * width  # dark layers cut it
+    if is_text(rest) or is_strip(rest, is_fan=other.fan is not None) or (is_part and is_strip(seen)):
+        return found
+    return other
 
 
 def _shrink(grey: Grey, size: tuple[int, int]) -> UInt8[np.ndarray, "small_height small_width"]:
