@@ -7,14 +7,14 @@ A convex or phased transducer looks equally far to both sides unless it is steer
 import math
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from usfmae.images.echo_region import EchoRegion
 from usfmae.images.fan import Fan
 
 FADED_RATIO, SURE_RATIO, MIN_LEAD = 0.5, 0.7, 0.2
-"""A side fades if less of its line is an edge, and the other has `MIN_LEAD` more. Where neither is sure, the arcs
-decide between them."""
+"""A side fades if less of its line is an edge, and the other has `MIN_LEAD` more. Where neither is sure, the
+arcs decide between them."""
 
 SEARCH_RATIO = 0.25
 """The apex is looked for so far up and down the trusted side, against the height of the region."""
@@ -55,7 +55,8 @@ def mirrored_fan(region: EchoRegion, fan: Fan) -> tuple[Fan, int] | None:
 
 
 def _mirrored(region: EchoRegion, fan: Fan, side: int) -> tuple[float, Fan] | None:
-    """How wide a range of radii holds the far arc, and the symmetric fan with that side; None without arcs."""
+    """How wide a range of radii holds the far arc, and the symmetric fan with that side; None where
+    an arc is not seen."""
     degrees = abs(fan.left_deg if side < 0 else fan.right_deg)
     rows = np.flatnonzero(region.hull.any(axis=1))
     reach = SEARCH_RATIO * float(rows[-1] - rows[0])

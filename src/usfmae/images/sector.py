@@ -36,8 +36,8 @@ MIN_BESIDE_RATIO = 0.05
 """A sector beside a strip fills so much of the picture; less is text."""
 
 VIVID_LEVELS, MIN_VIVID_RATIO = 200, 0.3
-"""Between the strongest and the weakest channel of a colour that only Doppler paints, and the share of a picture
-of which on it is asked: a Doppler box as flat as a panel."""
+"""Between the strongest and the weakest channel of a colour that only Doppler paints, and how much of a
+picture it fills before it is asked for: a Doppler box may be as flat as a panel."""
 
 Kind = Literal["fan", "rectangle", "whole"]
 

@@ -38,6 +38,9 @@ FUZZ_PX = 6
 Edges = tuple[int, int, int, int]
 """First and last row (after the end), first and last column (after the end)."""
 
+Begun = tuple[Int[np.ndarray, "occupied"], Int[np.ndarray, "occupied"]]
+"""Rows with something in them, and the column at which each begins."""
+
 
 def bounds(mask: UInt8[np.ndarray, "height width"]) -> Edges:
     """The edges of what is set in a 0-or-1 mask."""
@@ -84,11 +87,11 @@ def find_edges(region: EchoRegion, grey: Grey, *, is_fan: bool) -> Edges:
             masks = [mask[:, ::-1] for mask in masks]
         agreeing = TOP_RATIO if axis == 0 and not backwards else STRAIGHT_RATIO
         masks[:3] = [np.ascontiguousarray(mask) for mask in masks[:3]]
-        place, is_edge = _side(*masks[:3], agreeing_ratio=agreeing, is_fan=is_fan)
+        place, is_edge, begun = _side(*masks[:3], agreeing_ratio=agreeing, is_fan=is_fan)
         if not is_fan:
-            place = _beyond_text(masks[1], place)
-            place = _beyond_label(masks[1], masks[3], place)
-            stepped.append(place if is_edge else _shallow_step(masks[1], place))
+            place = _beyond_text(masks[1], begun[0], place)
+            place = _beyond_label(*begun, masks[3], place)
+            stepped.append(place if is_edge else _shallow_step(begun[1], place, text_px(height, width)))
         places.append(place)
         faded.append(not is_edge)
     if not is_fan:
@@ -98,7 +101,9 @@ def find_edges(region: EchoRegion, grey: Grey, *, is_fan: bool) -> Edges:
             others = sum(at_border) - at_border[side]
             if faded[side] and (nowhere_sharp or (others >= 2 and side > 0)):  # at the top the skin is bright
                 places[side] = 0
-            elif sum(at_border) <= 1 and side > 0:  # a screen with margin round it, where marks hang on to echo
+            elif (
+                sum(at_border) <= 1 and side > 0
+            ):  # a screen with margin round it, where marks hang on to echo
                 places[side] = stepped[side]
     return places[0], height - places[1], places[2], width - places[3]
 
@@ -110,33 +115,37 @@ def _side(
     *,
     agreeing_ratio: float,
     is_fan: bool,
-) -> tuple[int, bool]:
-    """How many columns lie left of the region, and whether it ends there with an edge."""
-    rows, first, place = _straight(echo, agreeing_ratio, is_fan=is_fan)
+) -> tuple[int, bool, Begun]:
+    """How many columns lie left of the region, whether it ends there with an edge, and where its strong echo
+    begins."""
+    rows, first = _begun(echo)
+    strong_rows, strong_first = begun = _begun(strong)
+    place = _straight(first, agreeing_ratio, is_fan=is_fan)
     outermost = int(np.partition(first, 2)[2]) if len(first) > 2 else int(first.min())
-    strong_rows, strong_first, strong_place = _straight(strong, agreeing_ratio, is_fan=is_fan)
+    strong_place = _straight(strong_first, agreeing_ratio, is_fan=is_fan)
     if place is None and strong_place is None and len(strong_rows) > 2:
         within = int(np.partition(strong_first, 2)[2])
         outermost = within if within - outermost <= FUZZ_PX - 2 else outermost
     if strong_place is not None and 0 <= strong_place - (outermost if place is None else place) <= FUZZ_PX:
         place = strong_place
     if place is not None:
-        return (0 if place <= 1 else place), True
+        return (0 if place <= 1 else place), True, begun
     place = outermost
     outline = hull[rows].argmax(axis=1)
     inner = outline > 1
     sharp = float((first - outline <= 1)[inner].mean()) if inner.any() else 1.0
-    return (0 if place <= 1 else place), sharp >= RAGGED_SHARPNESS
+    return (0 if place <= 1 else place), sharp >= RAGGED_SHARPNESS, begun
 
 
-def _beyond_text(strong: UInt8[np.ndarray, "row column"], place: int) -> int:
+def _beyond_text(
+    strong: UInt8[np.ndarray, "row column"], rows: Int[np.ndarray, "occupied"], place: int
+) -> int:
     """A side moved inwards past a line of text that hangs on to the region by compression noise.
 
     Text leaves gaps, so it fills less of its columns than skin or tissue do, and an emptier strip parts it
     from the echo.
     """
     size = text_px(*strong.shape)
-    rows = np.flatnonzero(strong.any(axis=1))
     filled = strong[rows, place : place + 3 * size].mean(axis=0) if len(rows) else np.zeros(0)
     empty = np.flatnonzero(filled[: 2 * size] < 0.12)
     if not len(empty) or len(filled) < 3 * size:
@@ -146,55 +155,69 @@ def _beyond_text(strong: UInt8[np.ndarray, "row column"], place: int) -> int:
     return place + gap + 1 if is_text and filled[gap + 1 : gap + size].mean() > 0.5 else place
 
 
-def _straight(
-    mask: UInt8[np.ndarray, "row column"], agreeing_ratio: float, *, is_fan: bool
-) -> tuple[Int[np.ndarray, "occupied"], Int[np.ndarray, "occupied"], int | None]:
-    """The rows with something in them, where each begins, and where most of them do, if most agree."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    first = mask[rows].argmax(axis=1)
-    if not len(rows):
-        return rows, first, None
+def _begun(mask: UInt8[np.ndarray, "row column"]) -> Begun:
+    """The rows with something in them, and where each begins."""
+    first = mask.argmax(axis=1)
+    rows = np.flatnonzero(mask[np.arange(len(mask)), first])
+    return rows, first[rows]
+
+
+def _straight(first: Int[np.ndarray, "occupied"], agreeing_ratio: float, *, is_fan: bool) -> int | None:
+    """Where most rows begin, if most agree."""
+    if not len(first):
+        return None
     counts = _alike(first, 2)
     agreed = int(counts.argmax())
     if counts[agreed] < agreeing_ratio * len(first) or (first < agreed - 2).mean() > MAX_OUTSIDE_RATIO:
-        return rows, first, None
+        return None
     agreeing = first[np.abs(first - agreed) <= 2]
     if is_fan:
-        return rows, first, int(np.median(agreeing))
+        return _middle(agreeing)
     # A ruler or grey bar beside the edge begins at a place of its own: the sharper of the two is the edge.
     counts = _alike(first, 1)
     sharpest = int(counts.argmax())
     if abs(sharpest - agreed) <= 2 and counts[sharpest] >= agreeing_ratio * len(first):
         agreeing = first[np.abs(first - sharpest) <= 1]
     # An edge that leans a little would be cut by the middle of all its rows: its outermost third counts.
-    return rows, first, min(int(np.median(third)) for third in np.array_split(agreeing, 3) if len(third))
+    third = -(-len(agreeing) // 3)
+    return min(_middle(agreeing[start : start + third]) for start in range(0, len(agreeing), third))
 
 
-def _alike(first: Int[np.ndarray, "row"], reach: int) -> Int[np.ndarray, "place"]:
+def _middle(values: Int[np.ndarray, "occupied"]) -> int:
+    """The lower median."""
+    half = (len(values) - 1) // 2
+    return int(np.partition(values, half)[half])
+
+
+def _alike(first: Int[np.ndarray, "occupied"], reach: int) -> Int[np.ndarray, "place"]:
     """How many rows begin within so many pixels of each place."""
     width = 2 * reach + 1
     return np.convolve(np.bincount(first, minlength=width), np.ones(width, np.int64), "same")
 
 
-def _shallow_step(strong: UInt8[np.ndarray, "row column"], place: int) -> int:
+def _shallow_step(first: Int[np.ndarray, "occupied"], place: int, text: int) -> int:
     """A side moved inwards past a few rows that stick out no further than text does.
 
-    Fewer rows need to agree than on an edge: echo that fades towards a side ends at many places, not in a step.
+    Fewer rows need to agree than on an edge: echo that fades towards a side ends at many places, not in a
+    step.
     """
-    inner = _straight(strong, STEP_RATIO, is_fan=False)[2]
-    return inner if inner is not None and 2 < inner - place <= text_px(*strong.shape) else place
+    inner = _straight(first, STEP_RATIO, is_fan=False)
+    return inner if inner is not None and 2 < inner - place <= text else place
 
 
-def _beyond_label(strong: UInt8[np.ndarray, "row column"], grey: Grey, place: int) -> int:
+def _beyond_label(
+    rows: Int[np.ndarray, "occupied"],
+    first: Int[np.ndarray, "occupied"],
+    grey: UInt8[np.ndarray, "down across"],
+    place: int,
+) -> int:
     """A side moved inwards past a box of text in a corner of the picture.
 
-    The box sticks out at one end of the side with a straight edge of its own, further than text is high, while
-    most other rows begin together; and it is ink on an even, brighter ground, as tissue never is.
+    The box sticks out at one end of the side with a straight edge of its own, further than text is high,
+    while most other rows begin together; and it is ink on an even, brighter ground, as tissue never is.
     """
-    rows = np.flatnonzero(strong.any(axis=1))
     if not len(rows):
         return place
-    first = strong[rows].argmax(axis=1)
     agreed = int(_alike(first, 2).argmax())
     outside = np.flatnonzero(first < agreed - 2)
     if not 0.05 < len(outside) / len(first) <= MAX_LABEL_RATIO:
@@ -203,7 +226,7 @@ def _beyond_label(strong: UInt8[np.ndarray, "row column"], grey: Grey, place: in
     edge = int(np.median(first[outside]))
     is_box = np.ptp(outside) < 1.1 * len(outside) and (np.abs(first[outside] - edge) <= 2).mean() >= 0.8
     others = np.abs(np.delete(first, outside) - agreed) <= 2
-    if not at_end or not is_box or agreed - edge < text_px(*strong.shape) or others.mean() < 0.5:
+    if not at_end or not is_box or agreed - edge < text_px(*grey.shape) or others.mean() < 0.5:
         return place
     label = grey[rows[outside], edge + 1 : agreed - 1]
     levels = np.convolve(np.bincount(label.ravel(), minlength=256), np.ones(2 * LABEL_LEVELS + 1), "same")
@@ -253,7 +276,7 @@ def completed_fan(
         if not fades[side]:
             continue
         # A fan that is cut upright on the side that is seen is cut so on the other.
-        if not fades[-side] and 1 < left and right < hull.shape[1] - 1:
+        if not fades[-side] and left > 1 and right < hull.shape[1] - 1:
             cut = slice(max(0, 2 * middle - right), 2 * middle - left)
             half = slice(max(half.start, cut.start), min(half.stop, cut.stop))
         hull[:, half] |= ideal[:, half]
