@@ -8,16 +8,16 @@ from usfmae.images.echo_region import find_echo
 from usfmae.images.fan import Fan, fit_fan
 from usfmae.images.fan_symmetry import mirrored_fan, side_seen
 from usfmae.images.sector import find_sector, overlap
+from usfmae.images.simulate.scan import image_grid
 
 
-def faded(side: int):
-    """A screen with a fan that goes black towards a side, ragged, and the box of all of it."""
+def faded(side: int, until_deg: float = 32.0):
+    """A screen with a fan that goes black seven degrees before a side, ragged, and the box of all of it."""
     screen, box, inside = on_screen(*sector_of(CONVEX), place=(32, 70))
     down, across = np.mgrid[: screen.shape[0], : screen.shape[1]]
-    middle = box[1] + box[3] / 2
-    # Nearly upright, so that it cuts off more the deeper it is.
-    reach = 24 + 0.3 * (down - box[0]) + 4 * np.sin(down / 3)
-    screen[(across - middle) * side > reach] = 0
+    apex = box[0] - 40 * np.cos(0.6875) / image_grid(CONVEX).pixel_mm
+    degrees = np.degrees(np.arctan2((across - box[1] - box[3] / 2) * side, down - apex))
+    screen[degrees > until_deg + 3 * np.sin(down / 3)] = 0
     return screen, box, inside
 
 
@@ -35,7 +35,7 @@ def test_the_side_that_fades_is_named(side):
     region = find_echo(faded(side)[0])
     fan = fit_fan(region)
     seen = side_seen(region, fan, -side), side_seen(region, fan, side)
-    assert seen[0] > 0.9 > 0.5 > seen[1]
+    assert seen[0] > 0.9 > 0.7 > seen[1]
     assert mirrored_fan(region, fan)[1] == side
 
 

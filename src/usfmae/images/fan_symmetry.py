@@ -12,7 +12,7 @@ from jaxtyping import Float
 from usfmae.images.echo_region import EchoRegion
 from usfmae.images.fan import Fan
 
-FADED_RATIO, SURE_RATIO, MIN_LEAD = 0.5, 0.7, 0.2
+FADED_RATIO, SURE_RATIO, MIN_LEAD = 0.7, 0.7, 0.25
 """A side fades if less of its line is an edge, and the other has `MIN_LEAD` more. Where neither is sure, the
 arcs decide between them."""
 
