@@ -60,6 +60,15 @@ def test_a_strip_alone_is_no_b_mode(name, seed):
     assert reason == "is a Doppler spectrum or an M-mode strip without a 2-D image"
 
 
+def test_a_strip_that_a_black_layer_cuts_in_two_is_no_b_mode():
+    strip = m_mode(np.random.default_rng(0))
+    strip[:45] = m_mode(np.random.default_rng(5), (45, 280), swing_px=0.0)  # still: no beat above the layer
+    strip[45:52] = 0
+    screen = np.zeros((240, 320), np.uint8)
+    screen[125:225, 20:300] = strip
+    assert why_no_b_mode(frame(screen), find_sector(frame(screen))) is not None
+
+
 @pytest.mark.parametrize("device", [LINEAR, CONVEX], ids=lambda device: device.name)
 @pytest.mark.parametrize("name", STRIPS)
 def test_of_a_duplex_screen_the_2_d_image_is_kept(name, device):

@@ -6,7 +6,7 @@ import pytest
 from screens import LINEAR, frame, on_screen, sector_of
 
 from usfmae.images.sector import find_sector, overlap
-from usfmae.images.sector_edges import _shallow_step
+from usfmae.images.sector_edges import _beyond_label, _shallow_step
 
 
 def largest_shift(found, box) -> int:
@@ -33,6 +33,18 @@ def test_a_shallow_step_by_hand():
     assert _shallow_step(first, 25, 9) == 31
     assert _shallow_step(first, 25, 5) == 25  # deeper than text is high
     assert _shallow_step(np.concatenate([first[30:], np.arange(26, 100)]), 25, 9) == 25  # nothing agrees
+
+
+def test_a_box_of_text_by_hand():
+    # 130 rows begin at column 40, the last 70 at 0 where a box is: 45 grey, ink of 210 in each fourth column.
+    rows, first = np.arange(200), np.repeat([40, 0], [130, 70])
+    grey = np.random.default_rng(0).integers(0, 256, (200, 240)).astype(np.uint8)
+    assert _beyond_label(rows, first, grey, 0) == 0  # echo as deep as that is no box
+    grey[130:, :40] = 45
+    assert _beyond_label(rows, first, grey, 0) == 0  # without ink it is none either
+    grey[130:, :40:4] = 210
+    assert _beyond_label(rows, first, grey, 0) == 40
+    assert _beyond_label(rows, np.roll(first, 60), grey, 0) == 0  # not at an end of the side
 
 
 def test_a_box_of_text_in_a_corner_is_outside():

@@ -233,7 +233,7 @@ def _beyond_label(
     ground = int(levels.argmax())
     ink = (np.abs(label.astype(np.int16) - ground) > INK_LEVELS).mean()
     is_label = levels[ground] >= MIN_LABEL_GROUND * label.size and ground > STRONG_LEVELS and ink >= 0.05
-    return agreed if is_label else place
+    return _middle(first[np.abs(first - agreed) <= 2]) if is_label else place
 
 
 def completed_fan(
