@@ -60,3 +60,31 @@ def text_screen(size=(240, 320)):
     for row in range(20, size[0] - 5, 16):
         cv2.putText(screen, "LVEDD 4.82 cm   LVESD 3.1 cm", (8, row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 210, 1)
     return screen
+
+
+def m_mode(rng, size=(100, 280), *, beat_px=60, swing_px=6.0):
+    """One line of tissue over time: still at the top, moving with the heart below."""
+    height, width = size
+    line = cv2.GaussianBlur(rng.rayleigh(1.0, (height + 60, 1)).astype(np.float32), (1, 5), 0)[:, 0]
+    line[rng.integers(5, height + 50, 5)] += 4  # walls
+    line *= np.linspace(70, 25, height + 60)
+    phase = (np.arange(width) / beat_px + rng.uniform()) % 1
+    move = swing_px * np.exp(-(((phase - 0.4) / 0.15) ** 2))
+    down = np.arange(height)[:, None]
+    where = down + 20 + move * np.clip(down / height * 1.5, 0, 1)
+    picture = np.interp(where.ravel(), np.arange(height + 60), line).reshape(size)
+    return np.clip(picture * (rng.rayleigh(1.0, size) * 0.4 + 0.5), 1, 255).astype(np.uint8)
+
+
+def doppler(rng, size=(70, 280), *, beat_px=70, ways="up"):
+    """A spectrum above its base line ("up"), below it ("down"), or on both sides."""
+    height, width = size
+    phase = (np.arange(width) / beat_px + rng.uniform()) % 1
+    envelope = 0.2 + 0.6 * np.exp(-phase * 4)
+    down = np.arange(height)[:, None] / height
+    filled = {
+        "up": down > 1 - envelope,
+        "down": down < envelope,
+        "both": (down > 0.6 * (1 - envelope)) & (down < 0.6 + 0.2 * envelope),
+    }[ways]
+    return np.where(filled, rng.integers(60, 220, size), 0).astype(np.uint8)

@@ -62,7 +62,7 @@ def test_a_spectrum_alone_is_refused():
     screen = np.zeros((240, 320), np.uint8)
     screen[120:190, 20:300] = spectrum(np.random.default_rng(1))
     screen[190, 20:300] = 200  # the base line
-    assert reason(screen) == "is a Doppler spectrum without a 2-D image"
+    assert reason(screen) == "is a Doppler spectrum or an M-mode strip without a 2-D image"
 
 
 @pytest.mark.parametrize(

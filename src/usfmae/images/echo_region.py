@@ -53,16 +53,22 @@ class EchoRegion:
     """Share of the outline, away from the picture's border, along which there is echo right up to it."""
 
 
-def find_echo(grey: Grey, *, moving: Bool[np.ndarray, "height width"] | None = None) -> EchoRegion | None:
+def find_echo(
+    grey: Grey,
+    *,
+    moving: Bool[np.ndarray, "height width"] | None = None,
+    vivid: Bool[np.ndarray, "height width"] | None = None,
+) -> EchoRegion | None:
     """The echo region of a grey picture of moderate size; None where all is margin.
 
     Args:
-        grey: at most about 400 px a side, so that thresholds in pixels mean what they should. moving:
-        False where a clip stands still. What is still counts as margin if that makes the outline sharper:
-            text does not move, but neither do the dimmest echoes.
+        grey: at most about 400 px a side, so that thresholds in pixels mean what they should.
+        moving: False where a clip stands still. What is still counts as margin if that makes the outline
+            sharper: text does not move, but neither do the dimmest echoes.
+        vivid: True where the picture has a colour of Doppler; that is no panel, however flat.
     """
     best, best_score = None, -1.0
-    margins = list(_margins(grey))
+    margins = list(_margins(grey, vivid))
     if moving is not None:
         margins += [margin | ~moving for margin in margins]
     for margin in margins:
@@ -89,11 +95,15 @@ def text_px(height: int, width: int) -> int:
     return max(5, round(TEXT_RATIO * max(height, width)))
 
 
-def _margins(grey: Grey) -> Iterator[Bool[np.ndarray, "height width"]]:
+def _margins(
+    grey: Grey, vivid: Bool[np.ndarray, "height width"] | None
+) -> Iterator[Bool[np.ndarray, "height width"]]:
     """The margin under each tolerance; equal ones are given once."""
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     darkest = int(np.partition(border, len(border) // 50)[len(border) // 50])
     panels = _panels(grey, border)
+    if vivid is not None:
+        panels &= ~vivid
     last = -1
     for tolerance in BLACK_TOLERANCES:
         margin = panels

@@ -14,8 +14,10 @@ from jaxtyping import Bool, UInt8
 
 from usfmae.images.echo_region import find_echo, text_px
 from usfmae.images.fan import Fan, fit_fan
+from usfmae.images.fan_symmetry import mirrored_fan
 from usfmae.images.frame import Box, Frame, Grey
 from usfmae.images.grey import to_grey
+from usfmae.images.not_echo import is_strip, is_text, strip_rows
 from usfmae.images.sector_edges import Edges, bounds, completed_fan, find_edges, within_edges
 
 WORK_PX = 256
@@ -29,6 +31,13 @@ STILL_LEVELS = 12
 
 MIN_MOVING_RATIO = 0.05
 """A clip of which less moves is taken for a frozen one, and motion is not asked."""
+
+MIN_BESIDE_RATIO = 0.05
+"""A sector beside a strip fills so much of the picture; less is text."""
+
+VIVID_LEVELS, MIN_VIVID_RATIO = 200, 0.3
+"""Between the strongest and the weakest channel of a colour that only Doppler paints, and how much of a
+picture it fills before it is asked for: a Doppler box may be as flat as a panel."""
 
 Kind = Literal["fan", "rectangle", "whole"]
 
@@ -68,9 +77,9 @@ def find_sector(frame: Frame, *, clip: Sequence[Frame] = ()) -> Sector | None:
     told = _union([region.box for region in frame.regions if region.is_tissue_2d])
     if told is not None and told[2] * told[3] >= 0.95 * frame.height * frame.width:
         told = None  # some writers name the whole screen
-    found = _analyse(greys, told or whole)
+    found = _analyse(greys, told or whole, vivid=_vivid(frame))
     if told is None:
-        return found
+        return None if found is None else _without_strip(greys, found)
     if found is None or overlap(found.box, told) < 0.6:
         return of_box(told, frame)
     return found
@@ -121,7 +130,9 @@ def _union(boxes: Sequence[Box]) -> Box | None:
     return top, left, bottom - top, right - left
 
 
-def _analyse(greys: Sequence[Grey], window: Box) -> Sector | None:
+def _analyse(
+    greys: Sequence[Grey], window: Box, *, vivid: Bool[np.ndarray, "height width"] | None = None
+) -> Sector | None:
     """The sector inside a window of equally large pictures."""
     size = greys[0].shape
     top, left, height, width = window
@@ -129,14 +140,19 @@ def _analyse(greys: Sequence[Grey], window: Box) -> Sector | None:
     small = (max(1, round(height / factor)), max(1, round(width / factor)))
     shrunk = [_shrink(grey[top : top + height, left : left + width], small) for grey in greys]
     brightest = np.maximum.reduce(shrunk)
-    region = find_echo(brightest, moving=_moving(shrunk))
+    if vivid is not None:
+        part = vivid[top : top + height, left : left + width].astype(np.uint8)
+        vivid = cv2.resize(part, small[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    region = find_echo(brightest, moving=_moving(shrunk), vivid=vivid)
     if region is None:
         return None
     fan = fit_fan(region) if _filled(region.hull, bounds(region.hull)) < FULL_RATIO else None
+    mirrored = mirrored_fan(region, fan) if fan is not None else None
+    fan, faded_side = mirrored if mirrored is not None else (fan, 0)
     edges = find_edges(region, brightest, is_fan=fan is not None)
     hull = within_edges(region.hull, edges)
     if fan is not None:
-        hull = completed_fan(hull, region, fan)
+        hull = completed_fan(hull, region, fan, faded_side=faded_side)
         edges = bounds(hull)
     filled = _filled(hull, edges)
     if filled >= FULL_RATIO:
@@ -154,6 +170,30 @@ def _analyse(greys: Sequence[Grey], window: Box) -> Sector | None:
         mask[box[0] : box[0] + box[2], box[1] : box[1] + box[3]] = True
     placed = fan.scaled(factor, top_px=top, left_px=left) if fan is not None else None
     return Sector(kind, box, mask, placed)
+
+
+def _without_strip(greys: Sequence[Grey], found: Sector) -> Sector:
+    """The sector beside a strip over time that was taken for it, or for part of it; itself where there is
+    none."""
+    if found.kind == "whole":
+        return found
+    top, left, height, width = found.box
+    seen = greys[0][top : top + height, left : left + width]
+    rows = strip_rows(seen, is_fan=found.fan is not None)
+    if rows is None:
+        return found
+    others = [grey.copy() for grey in greys]
+    for grey in others:
+        grey[top + rows[0] : top + rows[1], left : left + width] = grey.min()
+    other = _analyse(others, (0, 0, *greys[0].shape))
+    if other is None or other.mask.mean() < MIN_BESIDE_RATIO:
+        return found
+    above, beside, tall, wide = other.box
+    rest = others[0][above : above + tall, beside : beside + wide]
+    is_part = max(abs(beside - left), abs(beside + wide - left - width)) <= 0.02 * width  # dark layers cut it
+    if is_text(rest) or is_strip(rest, is_fan=other.fan is not None) or (is_part and is_strip(seen)):
+        return found
+    return other
 
 
 def _shrink(grey: Grey, size: tuple[int, int]) -> UInt8[np.ndarray, "small_height small_width"]:
@@ -175,6 +215,16 @@ def _moving(greys: Sequence[Grey]) -> Bool[np.ndarray, "height width"] | None:
         return None
     size = text_px(*moving.shape)
     return np.asarray(cv2.dilate(moving.astype(np.uint8), np.ones((size, size), np.uint8)) > 0)
+
+
+def _vivid(frame: Frame) -> Bool[np.ndarray, "height width"] | None:
+    """Where a picture has a saturated colour; None where that is too little to be taken for a panel."""
+    if frame.pixels.ndim == 2:
+        return None
+    sparse = frame.pixels[::8, ::8]
+    if ((sparse.max(axis=2) - sparse.min(axis=2)) >= VIVID_LEVELS).mean() < MIN_VIVID_RATIO:
+        return None
+    return np.asarray(frame.pixels.max(axis=2) - frame.pixels.min(axis=2) >= VIVID_LEVELS)
 
 
 def _filled(hull: UInt8[np.ndarray, "height width"], edges: Edges) -> float:
