@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from usfmae.base.seeds import rng_for
-from usfmae.engine.augment import AugmentConfig, augment_batch, resized, whole_batch
+from usfmae.engine.augment import augment_batch, resized, whole_batch
+from usfmae.engine.views import AugmentConfig
 
 STILL = AugmentConfig(scale=(1.0, 1.0), aspect=(1.0, 1.0), flip_across=0.0)
 
