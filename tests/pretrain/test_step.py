@@ -2,6 +2,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -12,7 +13,9 @@ from usfmae.corpus.shards import open_corpus
 from usfmae.corpus.sources import Source
 from usfmae.engine.loader import step_batches
 from usfmae.engine.sampler import batch_indices
-from usfmae.pretrain.step import PretrainBatches, picture_indices
+from usfmae.engine.views import AugmentConfig
+from usfmae.models.mae import MaskedAutoencoder
+from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 
 
 def test_a_batch_is_views_and_a_full_partition_of_patches(small_corpus, small_config):
@@ -28,6 +31,24 @@ def test_two_worker_processes_give_the_same_batches_as_none(small_corpus, small_
     shared = list(step_batches(make, range(2, 8), workers=2))
     for one, two in zip(alone, shared, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_views_made_on_the_device_give_the_loss_of_views_made_before(small_corpus, small_config):
+    corpus = open_corpus(small_corpus)
+    augment = AugmentConfig(gain=(0.8, 1.25), shadow=0.5, speckle=(0.0, 0.1))
+    config = small_config.model_copy(update={"augment": augment})
+    module = MaskedAutoencoder(config.model)
+    step = PretrainStep(config.input_spec, augment)
+    before = PretrainBatches(corpus, config.model_copy(update={"augment_on": "cpu"}))(3)
+    after = PretrainBatches(corpus, config.model_copy(update={"augment_on": "device"}))(3)
+    assert [len(before), len(after)] == [3, 4]
+    assert np.array_equal(
+        after[0].numpy(), corpus.read(batch_indices(3, num_images=20, global_batch=8, seed=0))
+    )
+    assert step(module, after).item() == pytest.approx(step(module, before).item(), rel=0.01)
+    wrong = PretrainBatches(corpus, config.model_copy(update={"augment_on": "device", "seed": 1}))(3)
+    mixed = (after[0], wrong[1], *after[2:])
+    assert step(module, mixed).item() != pytest.approx(step(module, before).item(), rel=0.01)
 
 
 def test_batches_depend_on_the_seed_and_survive_pickling(small_corpus, small_config):

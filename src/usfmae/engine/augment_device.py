@@ -27,8 +27,8 @@ def apply_views_on_device(
     """Make views where the images are.
 
     Differs from `augment.apply_views` by at most 1 of 255 where the look is not changed, and by 2 where a
-    mild grey map stretches that. Two exceptions: turned by other than quarter turns, OpenCV rounds places
-    to 1/32 pixel; and "nearest" may take the neighbour where a place falls on the border of two pixels.
+    mild grey map stretches that. Turned by other than quarter turns it is a little more, since OpenCV
+    rounds places to 1/32 pixel.
 
     Args:
         images: whole images on any device.
@@ -81,8 +81,9 @@ def _resize_weights(
     scale = (length / pixels)[:, :, None]
     last = (length - 1)[:, :, None]
     if config.interpolation == "nearest":
-        # Places are whole multiples of 1 / pixels: 1e-4 lifts them over rounding and moves no sample.
-        return (source == (place * scale + 1e-4).floor().minimum(last)).float()
+        # OpenCV's own rounding, which decides on borders; torch would make number / tensor a reciprocal.
+        step = 1 / (torch.full_like(length, pixels, dtype=torch.float64) / length)
+        return (source == (place * step[:, :, None]).floor().minimum(last)).float()
     centre = ((place + 0.5) * scale - 0.5).clamp_min(0).minimum(last)
     linear = (1 - (source - centre).abs()).clamp_min(0)
     if config.interpolation == "linear":
