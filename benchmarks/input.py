@@ -1,12 +1,12 @@
 """How many augmented 224 px images a second does one core make from shards?
 
 Draws simulated scans, stores them as a corpus of 256 px and copies that into shards until the pool holds
-`--images`: all lie in different places, though 256 have different content. Batches of 256 are then made as a run makes them:
-random rows read from the shards, numbers drawn, views cut and changed, in one process with one thread; by
-turns with the default settings, with every change of brightness on, and with the paper's settings. Figures
-are medians over `--rounds`, by the clock; `cpu_images_per_s` is by processor time, for a machine that does
-other things too. The same scans as PNG files, decoded, cropped and resized with Pillow (bicubic) and
-flipped, image by image as a folder of files is commonly read, are the peer.
+`--images`: all lie in different places, though only 256 differ. Batches of 256 are then made as a run
+makes them: random rows read from the shards, numbers drawn, views cut and changed, in one process with one
+thread; by turns with the default settings, with every change of brightness on, and with the paper's
+settings. Figures are medians over `--rounds`, by the clock; "by CPU time" is for a machine that does other
+things too. The peer: the same scans as PNG files, decoded, cropped and resized (bicubic) and flipped with
+Pillow, image by image, as a folder of files is commonly read.
 
 With `--device cuda` the views of the same numbers are also made there, copies from pinned memory included.
 

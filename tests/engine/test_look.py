@@ -94,7 +94,7 @@ def test_numpy_and_torch_cast_the_same_shadow():
 
 
 def test_speckle_has_mean_0_deviation_1_and_is_skewed_towards_dark():
-    tiles = speckle_tiles(128, (0.7, 1.4))
+    tiles = speckle_tiles(256, (0.7, 1.4))
     assert abs(tiles.mean(axis=(1, 2))).max() < 0.02
     assert abs(tiles.std(axis=(1, 2)) - 1).max() < 0.03
     assert (tiles**3).mean() == pytest.approx(-1.1, abs=0.15)  # -1.14 of log Rayleigh, cut at 4
@@ -104,7 +104,7 @@ def test_speckle_has_mean_0_deviation_1_and_is_skewed_towards_dark():
 def test_speckle_is_correlated_as_asked_also_across_the_edges():
     # Smoothing by a Gaussian of deviation s correlates intensity at distance d by r = exp(-d^2 / (2 s^2)),
     # and its logarithm by Li2(r) / Li2(1), with Li2 the dilogarithm.
-    tiles = speckle_tiles(128, (0.7, 1.4))
+    tiles = speckle_tiles(256, (0.7, 1.4))
     down, across = ((tiles * np.roll(tiles, 1, axis)).mean() for axis in (1, 2))
     expected = [spence(1 - np.exp(-1 / (2 * s**2))) / spence(0) for s in (0.7, 1.4)]
     assert [down, across] == pytest.approx(expected, abs=0.03)

@@ -18,7 +18,7 @@ ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)
 NUM_DEPTHS = 5
 """Depths at which a time-gain curve is drawn, the first and the last row among them."""
 
-NUM_TILES = 8
+NUM_TILES = 4
 """Different fields of speckle; each is rolled by any number of pixels in both directions."""
 
 SPECKLE_LIMIT = 4.0
@@ -86,7 +86,7 @@ def shadow_factor(depth: ArrayT, across: ArrayT, numbers: ArrayT) -> ArrayT:
     strength, centre, half_width, start, spread = (numbers[..., k, None, None] for k in range(5))
     beam = (across - 0.5) / (depth * spread + 1) - (centre - 0.5)
     inside = _smooth((half_width - abs(beam)) / (half_width * _SOFT))
-    left: ArrayT = 1 - inside * _smooth((depth - start) / _ONSET) * strength
+    left: ArrayT = 1 - inside * (_smooth((depth - start) / _ONSET) * strength)
     return left
 
 
