@@ -111,3 +111,9 @@ def test_the_table_of_numbers_holds_every_field_in_order():
 def test_nonsense_settings_are_refused(name, value, message):
     with pytest.raises(ValidationError, match=message):
         AugmentConfig(**{name: value})
+
+
+def test_flips_fall_as_often_as_asked():
+    views = drawn(AugmentConfig(flip_across=0.3, flip_down=0.2), batch=2000)
+    assert views.flip_across.mean() == pytest.approx(0.3, abs=0.05)
+    assert views.flip_down.mean() == pytest.approx(0.2, abs=0.05)
