@@ -141,13 +141,11 @@ def _flipped_where(
 @lru_cache(maxsize=4)
 def _depth_basis_on(device: torch.device, height: int) -> Float32[Tensor, "height depth"]:
     """Sent once: each copy from ordinary memory would make the host wait for the device."""
-    with torch.inference_mode(mode=False):
-        return torch.tensor(depth_basis(height), device=device)
+    return torch.tensor(depth_basis(height), device=device)
 
 
 @lru_cache(maxsize=2)
 def _speckle_tiles_on(
     device: torch.device, side: int, correlation_px: tuple[float, float]
 ) -> Float32[Tensor, "tile side side"]:
-    with torch.inference_mode(mode=False):
-        return torch.tensor(speckle_tiles(side, correlation_px), device=device)
+    return torch.tensor(speckle_tiles(side, correlation_px), device=device)

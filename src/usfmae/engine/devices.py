@@ -71,8 +71,7 @@ def to_input(
 @lru_cache(maxsize=16)
 def _per_channel_on(device: torch.device, values: tuple[float, ...]) -> Float[Tensor, "1 c 1 1"]:
     """Sent once: a copy from ordinary memory in each step would make the host wait for the device."""
-    with torch.inference_mode(mode=False):
-        return torch.tensor(values, device=device).reshape(1, -1, 1, 1)
+    return torch.tensor(values, device=device).reshape(1, -1, 1, 1)
 
 
 def set_up_cpu(num_threads: int | None = None) -> None:
