@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -48,6 +49,16 @@ def test_few_files_stay_open_and_none_after_the_corpus_is_gone(corpus, monkeypat
     del again
     gc.collect()
     assert num_open() == 0
+
+
+def test_a_shard_that_vanished_while_closed_is_named(corpus, monkeypatch, tmp_path):
+    monkeypatch.setattr(shards, "MAX_OPEN_SHARDS", 1)
+    shutil.copytree(corpus.folder, tmp_path / "copy")
+    again = open_corpus(tmp_path / "copy")
+    again.read(np.array([0, 11]))
+    (tmp_path / "copy" / "parts" / "00000" / "shard.npy").unlink()
+    with pytest.raises(CorpusError, match=r"00000/shard.npy: cannot be read \(No such file"):
+        again.read(np.array([0]))
 
 
 def test_threads_read_at_the_same_time_even_while_shards_are_closed(corpus, monkeypatch):

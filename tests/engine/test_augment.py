@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from usfmae.base.seeds import rng_for
-from usfmae.engine.augment import AugmentConfig, augment_batch, resized, whole_batch
+from usfmae.engine.augment import apply_views, augment_batch, resized, whole_batch
+from usfmae.engine.views import AugmentConfig, draw_views
 
 STILL = AugmentConfig(scale=(1.0, 1.0), aspect=(1.0, 1.0), flip_across=0.0)
 
@@ -79,3 +80,80 @@ def test_evaluation_sees_the_whole_image_untouched_at_its_own_size():
 def test_nonsense_ranges_are_refused(scale):
     with pytest.raises(ValidationError, match="scale must be two positive numbers in ascending order"):
         AugmentConfig(scale=scale)
+
+
+def test_a_rank_that_makes_only_its_rows_makes_the_same_views():
+    config = AugmentConfig(gain=(0.5, 2.0), time_gain=(0.5, 2.0), speckle=(0.0, 0.2), shadow=0.7)
+    pool = images(8)
+    drawn = draw_views(8, 32, config, rng_for(0, "augment"), size_px=(24, 40))
+    whole = augment_batch(pool, image_px=(24, 40), config=config, rng=rng_for(0, "augment"))
+    assert whole.shape == (8, 24, 40)
+    for rows in ([0, 1, 2], [5, 3], range(7, 8)):
+        assert np.array_equal(apply_views(pool[list(rows)], drawn, rows), whole[list(rows)])
+    with pytest.raises(ValueError, match="shorter"):
+        apply_views(pool[:2], drawn, [0])
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        {"gain": (0.5, 2.0)}, {"contrast": (0.5, 2.0)}, {"gamma": (0.5, 2.0)}, {"time_gain": (0.5, 2.0)},
+        {"speckle": (0.2, 0.25)}, {"shadow": 1.0},
+    ],
+)  # fmt: skip
+def test_black_stays_black_whatever_changes_the_look(look):
+    config = AugmentConfig(flip_down=0.5, **look)
+    black = np.zeros((4, 32, 32), dtype=np.uint8)
+    assert not augment_batch(black, image_px=24, config=config, rng=rng_for(0, "black")).any()
+
+
+def test_gain_multiplies_and_saturates():
+    # Twice 60 is 120, and twice 200 is more than white.
+    plain = np.full((2, 32, 32), 60, dtype=np.uint8)
+    plain[1] = 200
+    double = STILL.model_copy(update={"gain": (2.0, 2.0)})
+    made = augment_batch(plain, image_px=32, config=double, rng=rng_for(0, "gain"))
+    assert np.unique(made[0]).tolist() == [120]
+    assert np.unique(made[1]).tolist() == [255]
+
+
+def test_looks_of_no_strength_change_nothing():
+    weak = STILL.model_copy(
+        update={
+            "speckle": (0.0, 1e-6),
+            "shadow": 1.0,
+            "shadow_strength": (0.0, 0.0),
+            "time_gain": (1.0, 1.00001),
+        }
+    )
+    assert np.array_equal(views(weak), images())
+
+
+def test_time_gain_changes_rows_and_speckle_changes_pixels():
+    flat = np.full((1, 32, 32), 128, dtype=np.uint8)
+    rows = STILL.model_copy(update={"time_gain": (0.5, 2.0)})
+    made = augment_batch(flat, image_px=32, config=rows, rng=rng_for(0, "rows"))[0]
+    assert (made == made[:, :1]).all()
+    assert len(np.unique(made[:, 0])) > 8
+    speckled = augment_batch(
+        flat, image_px=32, config=STILL.model_copy(update={"speckle": (0.1, 0.1)}), rng=rng_for(0, "rows")
+    )[0]
+    assert speckled.std() == pytest.approx(12.8, abs=2)
+    assert speckled.mean() == pytest.approx(128, abs=3)
+
+
+def test_a_shadow_is_darker_below_and_leaves_the_top():
+    flat = np.full((6, 64, 64), 200, dtype=np.uint8)
+    config = STILL.model_copy(update={"shadow": 1.0, "shadow_strength": (0.8, 0.8)})
+    made = augment_batch(flat, image_px=64, config=config, rng=rng_for(0, "shadow"))
+    assert (made[:, :6] == 200).all()
+    assert (made[:, -1].min(axis=1) < 60).all()
+    lost = (made < 200).any(axis=1).sum(axis=1)
+    assert (lost < 64).all()  # a band, not the whole image
+
+
+def test_a_shadow_falls_downwards_before_the_image_is_turned_upside_down():
+    flat = np.full((4, 64, 64), 200, dtype=np.uint8)
+    config = STILL.model_copy(update={"shadow": 1.0, "flip_down": 1.0})
+    made = augment_batch(flat, image_px=64, config=config, rng=rng_for(0, "shadow"))
+    assert (made[:, -6:] == 200).all()

@@ -3,7 +3,7 @@ import torch
 
 from usfmae.base.errors import SettingError
 from usfmae.base.input_spec import InputSpec
-from usfmae.engine.devices import pick_device, pick_precision, to_input
+from usfmae.engine.devices import pick_augment_place, pick_device, pick_precision, to_input
 
 
 def test_standardisation_by_hand():
@@ -31,3 +31,19 @@ def test_a_precision_asked_for_is_kept():
     assert pick_precision("fp32", torch.device("cpu")) == "fp32"
     assert pick_precision("bf16", torch.device("cpu")) == "bf16"
     assert pick_precision("auto", torch.device("cpu")) in {"bf16", "fp32"}
+
+
+def test_views_are_made_where_the_network_is_unless_that_is_a_cpu():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert [pick_augment_place("auto", device) for device in (cpu, cuda)] == ["cpu", "device"]
+    assert pick_augment_place("device", cpu) == "device"
+    assert pick_augment_place("cpu", cuda) == "cpu"
+
+
+def test_standardisation_made_while_evaluating_serves_training_too():
+    spec, images = InputSpec(image_px=8, mean=(0.3,), std=(0.7,)), torch.ones(1, 8, 8, dtype=torch.uint8)
+    with torch.inference_mode():
+        to_input(images, spec, torch.device("cpu"))
+    weight = torch.ones(1, requires_grad=True)
+    (to_input(images, spec, torch.device("cpu")) * weight).sum().backward()
+    assert weight.grad is not None

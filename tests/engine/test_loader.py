@@ -1,6 +1,11 @@
+import threading
+import time
+
+import pytest
 import torch
 
-from usfmae.engine.loader import step_batches
+from usfmae.base.errors import CorpusError
+from usfmae.engine.loader import made_ahead, step_batches
 
 
 def numbered(step: int) -> tuple[torch.Tensor, ...]:
@@ -13,3 +18,42 @@ def test_two_worker_processes_give_the_same_batches_in_the_same_order_as_none():
     assert [int(first[0]) for first, _ in alone] == list(range(3, 12))
     for one, two in zip(alone, shared, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def counted(started: list[int], *, until: int):
+    for number in range(until):
+        started.append(number)
+        yield (torch.tensor([number]),)
+
+
+def num_threads() -> int:
+    return sum(thread.name == "batches ahead" for thread in threading.enumerate())
+
+
+def test_a_thread_makes_the_same_batches_in_the_same_order():
+    assert [int(batch[0]) for batch in made_ahead(counted([], until=9), count=2)] == list(range(9))
+    assert num_threads() == 0
+
+
+def test_a_thread_works_ahead_by_no_more_than_asked():
+    started: list[int] = []
+    batches = made_ahead(counted(started, until=50), count=3)
+    assert started == []
+    next(batches)
+    time.sleep(0.3)
+    # One was taken, three wait, and one is held by the thread until there is room.
+    assert len(started) == 5
+    batches.close()
+    assert num_threads() == 0
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_after_the_batches_before_it():
+    def broken():
+        yield (torch.tensor([1]),)
+        raise CorpusError("shard 7: ends early")
+
+    batches = made_ahead(broken(), count=4)
+    assert int(next(batches)[0]) == 1
+    with pytest.raises(CorpusError, match="shard 7: ends early"):
+        next(batches)
+    assert num_threads() == 0

@@ -8,10 +8,10 @@ from usfmae.base.errors import FolderError, TrainingError
 from usfmae.base.files import read_json
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.interrupt import Interrupted
-from usfmae.engine.augment import AugmentConfig
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.optim import OptimConfig
+from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate import fold_training
 from usfmae.evaluate.finetune import finetune
 from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config

@@ -1,10 +1,13 @@
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
+from usfmae.base.input_spec import GREY_MEAN, GREY_STD
 from usfmae.corpus.balance import BalanceConfig
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
@@ -12,7 +15,8 @@ from usfmae.corpus.shards import open_corpus
 from usfmae.corpus.sources import Source
 from usfmae.engine.loader import step_batches
 from usfmae.engine.sampler import batch_indices
-from usfmae.pretrain.step import PretrainBatches, picture_indices
+from usfmae.engine.views import AugmentConfig
+from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 
 
 def test_a_batch_is_views_and_a_full_partition_of_patches(small_corpus, small_config):
@@ -28,6 +32,44 @@ def test_two_worker_processes_give_the_same_batches_as_none(small_corpus, small_
     shared = list(step_batches(make, range(2, 8), workers=2))
     for one, two in zip(alone, shared, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+class Shown(nn.Module):
+    """A network that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images, hiding):
+        self.grey = (images * GREY_STD + GREY_MEAN) * 255
+        self.hiding = hiding
+        return SimpleNamespace(loss=self.weight.sum())
+
+
+def test_a_network_sees_the_same_views_wherever_they_are_made(small_corpus, small_config):
+    corpus = open_corpus(small_corpus)
+    augment = AugmentConfig(gain=(0.8, 1.25), shadow=0.5, speckle=(0.0, 0.1))
+    seen = []
+    for place in ("cpu", "device"):
+        config = small_config.model_copy(update={"augment": augment, "augment_on": place})
+        batch, module = PretrainBatches(corpus, config)(3), Shown()
+        PretrainStep(config.input_spec, augment)(module, batch)
+        seen.append(module)
+    here, there = seen
+    assert here.grey.shape == (8, 1, 32, 32)
+    assert (here.grey - there.grey).abs().max() < 2.5
+    assert (here.grey - there.grey).abs().mean() < 0.5
+    assert torch.equal(here.hiding.visible, there.hiding.visible)
+
+
+def test_whole_images_and_the_numbers_of_their_views_go_to_a_device(small_corpus, small_config):
+    corpus = open_corpus(small_corpus)
+    config = small_config.model_copy(update={"augment_on": "device"})
+    images, numbers, visible, hidden = PretrainBatches(corpus, config)(3)
+    assert np.array_equal(images, corpus.read(batch_indices(3, num_images=20, global_batch=8, seed=0)))
+    assert [len(part) for part in (numbers, visible, hidden)] == [8, 8, 8]
+    assert numbers.dtype == torch.float32
 
 
 def test_batches_depend_on_the_seed_and_survive_pickling(small_corpus, small_config):

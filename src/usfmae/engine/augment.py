@@ -1,119 +1,161 @@
-"""Crops and flips of grey byte images with OpenCV: some 24,000 images a second on one core."""
+"""Random views of grey byte images with OpenCV, in place and row by row (`benchmarks/input.py` times it)."""
 
-import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Int, UInt8
-from pydantic import Field
+from jaxtyping import Float32, UInt8
 
-from usfmae.base.config import Config
+from usfmae.engine.look import depth_basis, shadow_factor, speckle_tiles, tile_side, toned
+from usfmae.engine.views import AugmentConfig, Views, draw_views
 
-
-class AugmentConfig(Config):
-    """Random views of a training image.
-
-    The defaults are what ultrasound allows: depth stays down, lateral stays across. The paper's own
-    (vertical flips, rotations, nearest neighbour, scale above 1) are settings.
-    """
-
-    scale: tuple[float, float] = (0.4, 1.0)
-    """Area of the crop as a fraction of the image; a crop that does not fit is drawn again."""
-
-    aspect: tuple[float, float] = (0.75, 4 / 3)
-    """Width over height of the crop, before it is made square."""
-
-    flip_across: float = Field(default=0.5, ge=0, le=1)
-    """Chance to mirror left and right."""
-
-    flip_down: float = Field(default=0.0, ge=0, le=1)
-    """Chance to turn upside down; unphysical, since depth runs down. The paper uses .5."""
-
-    rotate_deg: tuple[float, float] = (0.0, 0.0)
-    """Range of rotation in degrees; unphysical beyond a few. The paper uses (0, 90)."""
-
-    interpolation: Literal["area", "linear", "nearest"] = "area"
-    """How crops are resampled; "area" averages when it shrinks, so speckle does not alias."""
-
-    def model_post_init(self, _context: object) -> None:
-        for name in ("scale", "aspect"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name} must be two positive numbers in ascending order")
-
-
-_ATTEMPTS = 10
+Interpolation = Literal["area", "linear", "nearest"]
 _FLAGS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 
 
 def augment_batch(
-    images: UInt8[np.ndarray, "b s s"], *, image_px: int, config: AugmentConfig, rng: np.random.Generator
-) -> UInt8[np.ndarray, "b p p"]:
-    """One random view of each image (random resized crop of Szegedy et al. 2015, then flips).
+    images: UInt8[np.ndarray, "b s s"],
+    *,
+    image_px: int | tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> UInt8[np.ndarray, "b h w"]:
+    """One random view of each image (random resized crop of Szegedy et al. 2015, the look, flips).
 
     All numbers of the batch are drawn first and in one order, so the views depend on `rng` alone.
 
     Args:
         images: prepared square images.
-        image_px: side of the views.
+        image_px: side of the views, or their height and width.
         config: ranges and chances.
         rng: source of randomness of this batch.
     """
-    b, side = len(images), images.shape[1]
-    heights, widths = _crop_sizes(b, side, config, rng)
-    down, across = rng.random(b), rng.random(b)
-    flip_across = rng.random(b) < config.flip_across
-    flip_down = rng.random(b) < config.flip_down
-    angles = rng.uniform(config.rotate_deg[0], config.rotate_deg[1], b)
-    out = np.empty((b, image_px, image_px), dtype=np.uint8)
-    for i in range(b):
-        image = images[i]
-        if angles[i]:
-            turn = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), float(angles[i]), 1.0)
-            image = cv2.warpAffine(image, turn, (side, side), flags=_warp_flag(config))
-        height, width = heights[i], widths[i]
-        top, left = round(down[i] * (side - height)), round(across[i] * (side - width))
-        view = resized(image[top : top + height, left : left + width], image_px, config.interpolation)
-        if flip_across[i]:
-            view = view[:, ::-1]
-        out[i] = view[::-1] if flip_down[i] else view
+    size_px = (image_px, image_px) if isinstance(image_px, int) else image_px
+    return apply_views(images, draw_views(len(images), images.shape[1], config, rng, size_px=size_px))
+
+
+def apply_views(
+    images: UInt8[np.ndarray, "n s s"], views: Views, rows: Sequence[int] | None = None
+) -> UInt8[np.ndarray, "n h w"]:
+    """Make views on the CPU: cut, resize, change the look, flip.
+
+    Args:
+        images: one per row, of the side that `views` was drawn for.
+        views: numbers of a whole batch.
+        rows: which rows of `views` the images are; None for all, in order.
+
+    Raises:
+        ValueError: not one row per image.
+    """
+    rows = range(len(views)) if rows is None else rows
+    out = np.empty((len(images), *views.size_px), dtype=np.uint8)
+    look = _Look(views) if views.config.changes_look else None
+    for image, view, row in zip(images, out, rows, strict=True):
+        _cut(image, views, row, out=view)
+        if look:
+            look.change(view, row)
+        across, down = views.flip_across[row], views.flip_down[row]
+        if across or down:
+            cv2.flip(view, -1 if across and down else int(across), dst=view)
     return out
 
 
-def whole_batch(images: UInt8[np.ndarray, "b s s"], *, image_px: int) -> UInt8[np.ndarray, "b p p"]:
+def whole_batch(
+    images: UInt8[np.ndarray, "b s s"], *, image_px: int | tuple[int, int]
+) -> UInt8[np.ndarray, "b h w"]:
     """Each image whole, resized with antialiasing: what evaluation and serving see."""
-    if images.shape[1] == image_px:
+    size_px = (image_px, image_px) if isinstance(image_px, int) else image_px
+    if images.shape[1:] == size_px:
         return images
-    return np.stack([resized(image, image_px, "area") for image in images])
+    return np.stack([resized(image, size_px, "area") for image in images])
 
 
 def resized(
-    image: UInt8[np.ndarray, "h w"], image_px: int, interpolation: Literal["area", "linear", "nearest"]
-) -> UInt8[np.ndarray, "p p"]:
-    """Resize to a square; "area" falls back to linear where it would enlarge in both directions."""
-    flag = _FLAGS[interpolation]
-    if interpolation == "area" and min(image.shape) < image_px:
-        flag = cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (image_px, image_px), interpolation=flag), dtype=np.uint8)
+    image: UInt8[np.ndarray, "rows columns"],
+    image_px: int | tuple[int, int],
+    interpolation: Interpolation,
+    *,
+    out: UInt8[np.ndarray, "h w"] | None = None,
+) -> UInt8[np.ndarray, "h w"]:
+    """Resize to a square or to (height, width); "area" falls back to linear where it would enlarge.
 
-
-def _crop_sizes(
-    b: int, side: int, config: AugmentConfig, rng: np.random.Generator
-) -> tuple[Int[np.ndarray, " b"], Int[np.ndarray, " b"]]:
-    """Heights and widths: the first of ten draws that fits into the image, else the whole image.
-
-    That is torchvision's rule, by which the paper's scale of (0.5, 2.0) means crops of half to all.
+    Args:
+        image: of any shape.
+        image_px: side, or height and width.
+        interpolation: "area" averages, without which fine texture aliases.
+        out: filled and returned; None for a new array.
     """
-    area = rng.uniform(config.scale[0], config.scale[1], (_ATTEMPTS, b)) * side * side
-    ratio = np.exp(rng.uniform(math.log(config.aspect[0]), math.log(config.aspect[1]), (_ATTEMPTS, b)))
-    heights = np.sqrt(area / ratio).round().astype(int)
-    widths = np.sqrt(area * ratio).round().astype(int)
-    fits = (heights <= side) & (widths <= side) & (heights > 0) & (widths > 0)
-    first = fits.argmax(axis=0), np.arange(b)
-    any_fits = fits[first]
-    return np.where(any_fits, heights[first], side), np.where(any_fits, widths[first], side)
+    height, width = (image_px, image_px) if isinstance(image_px, int) else image_px
+    flag = _FLAGS[interpolation]
+    if interpolation == "area" and (image.shape[0] < height or image.shape[1] < width):
+        flag = cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), dst=out, interpolation=flag), dtype=np.uint8)
 
 
-def _warp_flag(config: AugmentConfig) -> int:
-    return cv2.INTER_NEAREST if config.interpolation == "nearest" else cv2.INTER_LINEAR
+def _cut(image: UInt8[np.ndarray, "s s"], views: Views, row: int, *, out: UInt8[np.ndarray, "h w"]) -> None:
+    side, interpolation = len(image), views.config.interpolation
+    if angle := float(views.angle_deg[row]):
+        turn = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), angle, 1.0)
+        flag = cv2.INTER_NEAREST if interpolation == "nearest" else cv2.INTER_LINEAR
+        image = np.asarray(cv2.warpAffine(image, turn, (side, side), flags=flag), dtype=np.uint8)
+    top, left = views.top[row], views.left[row]
+    crop = image[top : top + views.height[row], left : left + views.width[row]]
+    resized(crop, views.size_px, interpolation, out=out)
+
+
+class _Look:
+    """Changes of brightness by look-up tables and products, with room for one view that is used again."""
+
+    def __init__(self, views: Views) -> None:
+        config, size_px = views.config, views.size_px
+        self.views = views
+        grey = np.linspace(0, 1, 256, dtype=np.float32)
+        tone = (views.gain, views.contrast, views.gamma)
+        self.tables = 255 * toned(grey, *(values[:, None].astype(np.float32) for values in tone))
+        self.only_tone = not (config.time_gain != (1.0, 1.0) or config.shadow or config.speckle[1])
+        self.time_gain = None
+        if config.time_gain != (1.0, 1.0):
+            self.time_gain = np.exp(views.log_time_gain.astype(np.float32) @ depth_basis(size_px[0]).T)
+        self.tiles = None
+        if config.speckle[1]:
+            self.tiles = _wrapped_tiles(tile_side(size_px), config.speckle_px)
+        self.room, self.noise, self.ones = (np.ones(size_px, dtype=np.float32) for _ in range(3))
+
+    def change(self, view: UInt8[np.ndarray, "h w"], row: int) -> None:
+        """In place."""
+        if self.only_tone:
+            cv2.LUT(view, self.tables[row].round().astype(np.uint8), dst=view)
+            return
+        room = self.room
+        cv2.LUT(view, self.tables[row], dst=room)
+        if self.time_gain is not None:
+            np.multiply(room, self.time_gain[row][:, None], out=room)
+        if self.views.shadow[row, 0]:
+            self._cast_shadow(row)
+        if self.tiles is not None:
+            tile, down, across = self.views.tile[row]
+            height, width = room.shape
+            speckle = self.tiles[tile, down : down + height, across : across + width]
+            cv2.scaleAdd(speckle, float(self.views.speckle[row]), self.ones, dst=self.noise)
+            cv2.multiply(room, self.noise, dst=room)
+        cv2.convertScaleAbs(room, dst=view)  # rounds and saturates
+
+    def _cast_shadow(self, row: int) -> None:
+        """Multiply only the part of the view that the shadow can reach."""
+        height, width = self.room.shape
+        numbers = self.views.shadow[row].astype(np.float32)
+        _, centre, half, start, spread = numbers.tolist()
+        reach = [0.5 + (centre - 0.5 + side) * by for side in (-half, half) for by in (1, 1 + spread)]
+        first, last = max(0, int(min(reach) * width)), min(width, int(max(reach) * width) + 1)
+        upper = int(start * height)
+        depth = (np.arange(upper, height, dtype=np.float32)[:, None] + 0.5) / height
+        across = (np.arange(first, last, dtype=np.float32) + 0.5) / width
+        self.room[upper:, first:last] *= shadow_factor(depth, across, numbers)
+
+
+@lru_cache(maxsize=2)
+def _wrapped_tiles(side: int, correlation_px: tuple[float, float]) -> Float32[np.ndarray, "tile twice twice"]:
+    """Tiles beside themselves, so that a rolled view is a slice."""
+    return np.tile(speckle_tiles(side, correlation_px), (1, 2, 2))

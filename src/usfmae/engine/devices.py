@@ -3,6 +3,7 @@
 import ctypes
 import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from usfmae.base.input_spec import InputSpec
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["auto", "bf16", "fp32"]
+AugmentPlace = Literal["auto", "cpu", "device"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -39,6 +41,13 @@ def pick_precision(name: PrecisionName, device: torch.device) -> Literal["bf16",
     return "bf16" if native else "fp32"
 
 
+def pick_augment_place(name: AugmentPlace, device: torch.device) -> Literal["cpu", "device"]:
+    """Resolve "auto": views are made on a GPU where there is one, else with OpenCV, faster on a CPU."""
+    if name != "auto":
+        return name
+    return "cpu" if device.type == "cpu" else "device"
+
+
 def autocast(precision: Literal["bf16", "fp32"], device: torch.device) -> AbstractContextManager[object]:
     """A context in which matrix products run in `precision`."""
     if precision == "fp32":
@@ -55,9 +64,14 @@ def to_input(
     happen there.
     """
     grey = images.to(device, non_blocking=True)[:, None].float() / 255
-    mean = torch.tensor(spec.mean, device=device).reshape(1, -1, 1, 1)
-    std = torch.tensor(spec.std, device=device).reshape(1, -1, 1, 1)
+    mean, std = _per_channel_on(device, spec.mean), _per_channel_on(device, spec.std)
     return ((grey - mean) / std).expand(-1, spec.channels, -1, -1)
+
+
+@lru_cache(maxsize=16)
+def _per_channel_on(device: torch.device, values: tuple[float, ...]) -> Float[Tensor, "1 c 1 1"]:
+    """Sent once: a copy from ordinary memory in each step would make the host wait for the device."""
+    return torch.tensor(values, device=device).reshape(1, -1, 1, 1)
 
 
 def set_up_cpu(num_threads: int | None = None) -> None:

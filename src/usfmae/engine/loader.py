@@ -1,6 +1,9 @@
 """Batches by step number, made ahead in worker processes or in this one: the same batches either way."""
 
-from collections.abc import Callable, Iterable, Sequence
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import cv2
 import torch
@@ -10,6 +13,9 @@ from usfmae.engine.loop import Batch
 
 BatchMaker = Callable[[int], Batch]
 """Makes batch number `step`, a pure function of the step; picklable."""
+
+AHEAD = 4
+"""Batches made ahead by each worker, or by the thread."""
 
 
 class _Steps(Dataset[Batch]):
@@ -28,7 +34,8 @@ def step_batches(
     Args:
         make: called once per step, in a worker when there are any.
         steps: which batches, for example `range(first, total)`.
-        workers: processes that prepare batches ahead; 0 makes them in this process.
+        workers: processes that prepare batches ahead; 0 makes them in this process: on a CPU when they are
+            asked for, and while a GPU works ahead in a thread, which suffices where it makes the views.
         pin: put them into page-locked memory, for an asynchronous copy to a GPU.
     """
     loader = DataLoader(
@@ -37,10 +44,47 @@ def step_batches(
         sampler=steps,
         num_workers=workers,
         pin_memory=pin,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=AHEAD if workers else None,
         worker_init_fn=_one_thread,
     )
-    return map(tuple, loader)  # the loader makes lists of tuples
+    batches: Iterable[Batch] = map(tuple, loader)  # the loader makes lists of tuples
+    return made_ahead(batches, count=AHEAD) if pin and not workers else batches
+
+
+def made_ahead(batches: Iterable[Batch], *, count: int) -> Iterator[Batch]:
+    """The same batches, up to `count` of them made ahead by a thread.
+
+    The thread ends when the iterator is closed or forgotten; what goes wrong in it is raised here.
+    """
+    made: queue.Queue[Batch | BaseException | None] = queue.Queue(count)
+    stopped = threading.Event()
+
+    def put(what: Batch | BaseException | None) -> None:
+        while not stopped.is_set():
+            with suppress(queue.Full):
+                made.put(what, timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                put(batch)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, name="batches ahead", daemon=True)
+    thread.start()
+    try:
+        while (batch := made.get()) is not None:
+            if isinstance(batch, BaseException):
+                raise batch
+            yield batch
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def _one_thread(_worker: int) -> None:

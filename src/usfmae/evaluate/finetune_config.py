@@ -3,9 +3,9 @@
 from pydantic import Field
 
 from usfmae.base.config import Config
-from usfmae.engine.augment import AugmentConfig
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
+from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate.protocol import TaskConfig
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.classifier import PoolName

@@ -14,12 +14,13 @@ from torch.nn import functional as F  # noqa: N812  (the field's own name)
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.seeds import rng_for, seed_for
 from usfmae.datasets.splits import Split
-from usfmae.engine.augment import AugmentConfig, augment_batch, whole_batch
+from usfmae.engine.augment import augment_batch, whole_batch
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision, to_input
 from usfmae.engine.loop import Batch, LoopResult, train
 from usfmae.engine.optim import build_optimizer
 from usfmae.engine.sampler import batch_indices, steps_in
 from usfmae.engine.schedule import make_schedule
+from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate.finetune_config import FinetuneConfig
 from usfmae.evaluate.protocol import Task
 from usfmae.evaluate.statistics import score_with_intervals

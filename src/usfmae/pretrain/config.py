@@ -7,9 +7,10 @@ from pydantic import Field
 from usfmae.base.config import Config
 from usfmae.base.input_spec import GREY_MEAN, GREY_STD, InputSpec
 from usfmae.corpus.balance import BalanceConfig
-from usfmae.engine.augment import AugmentConfig
+from usfmae.engine.devices import AugmentPlace
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
+from usfmae.engine.views import AugmentConfig
 from usfmae.models.mae import MaeConfig
 
 
@@ -36,7 +37,11 @@ class PretrainConfig(Config):
     """Standardisation of pixels in [0, 1]: standard deviation."""
 
     augment: AugmentConfig = AugmentConfig()
-    """Random crops and flips."""
+    """Random crops, flips and changes of brightness."""
+
+    augment_on: AugmentPlace = "auto"
+    """Where views are made: with OpenCV on the "cpu", in batches on the "device", or "auto": on a GPU if it
+    trains there. Both make the same views to about one grey level."""
 
     balance: BalanceConfig = BalanceConfig()
     """How often images of large sources and long clips are drawn."""

@@ -19,7 +19,7 @@ from usfmae.base.seeds import seed_for
 from usfmae.corpus.shards import Corpus, open_corpus
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.checkpoint import find_checkpoints
-from usfmae.engine.devices import DeviceName, pick_device, pick_precision, set_up_cpu
+from usfmae.engine.devices import DeviceName, pick_augment_place, pick_device, pick_precision, set_up_cpu
 from usfmae.engine.loader import step_batches
 from usfmae.engine.loop import train
 from usfmae.engine.meters import peak_memory_gb
@@ -53,7 +53,7 @@ def pretrain(
     """Pretrain a masked autoencoder (He et al. 2022; recipe of USF-MAE, Megahed et al. 2025).
 
     Args:
-        config: every setting; `loop.precision` "auto" is resolved and recorded.
+        config: every setting; `loop.precision` and `augment_on` "auto" are resolved and recorded.
         corpus_folder: made by `usfmae corpus build`.
         out: the run's folder: run.json, metrics.jsonl, pictures/, checkpoints/, weights.safetensors.
         recipe: its name, for the record.
@@ -80,11 +80,9 @@ def pretrain(
         log.warning("the corpus has %d px images, enlarged to the network's input", corpus.size_px)
     _refuse_terms(corpus, config)
     spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
-    config = config.model_copy(
-        update={
-            "loop": config.loop.model_copy(update={"precision": pick_precision(config.loop.precision, where)})
-        }
-    )
+    loop = config.loop.model_copy(update={"precision": pick_precision(config.loop.precision, where)})
+    place = pick_augment_place(config.augment_on, where)
+    config = config.model_copy(update={"loop": loop, "augment_on": place})
     file = None if weights is None else read_weights(weights)
     inputs = {"corpus": corpus.sha256, **({} if file is None else {"weights": file.sha256})}
     claim_folder(out, marker=RUN_FILE, resume=resume, overwrite=overwrite)
@@ -140,7 +138,7 @@ def pretrain(
     try:
         train(
             module,
-            PretrainStep(spec),
+            PretrainStep(spec, config.augment),
             _batches(corpus, config, total, pin=where.type == "cuda"),
             out=out,
             config=config.loop,

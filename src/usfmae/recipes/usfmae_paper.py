@@ -15,9 +15,9 @@ One thing differs: a corpus keeps the aspect ratio, where the notebook squeezes 
 """
 
 from usfmae.base.input_spec import IMAGENET_INPUT
-from usfmae.engine.augment import AugmentConfig
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
+from usfmae.engine.views import AugmentConfig
 from usfmae.models.mae import DecoderConfig, MaeConfig
 from usfmae.models.vit import ViTConfig
 from usfmae.pretrain.config import PretrainConfig
