@@ -1,6 +1,6 @@
 """What a network wants to see; it travels with weights, corpora, runs and bundles."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -23,15 +23,18 @@ Crop = Literal["none", "sector"]
 texts and margins."""
 
 
+Side = Annotated[int, Field(ge=8, le=4096)]
+
+
 class InputSpec(Config):
     """Size, channels and standardisation of a network's input.
 
-    Prepared images are square uint8 grey; they are divided by 255, repeated over `channels`, then
-    `(x - mean) / std` per channel.
+    Prepared images are square uint8 grey; they are resized to the input, divided by 255, repeated over
+    `channels`, then `(x - mean) / std` per channel.
     """
 
-    image_px: int = Field(default=224, ge=8, le=4096)
-    """Side of the square input in pixels."""
+    image_px: Side | tuple[Side, Side] = 224
+    """Input side, or (height, width) of a rectangle into which the square is stretched, in pixels."""
 
     channels: int = Field(default=1, ge=1, le=16)
     """Input channels of the network; grey is repeated over them on the device."""
@@ -47,6 +50,11 @@ class InputSpec(Config):
 
     std: tuple[float, ...] = (GREY_STD,)
     """Per channel, of pixels in [0, 1]; positive."""
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Input (height, width) in pixels."""
+        return (self.image_px, self.image_px) if isinstance(self.image_px, int) else self.image_px
 
     @field_validator("std")
     @classmethod

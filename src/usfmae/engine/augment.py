@@ -22,7 +22,7 @@ class AugmentConfig(Config):
     """Area of the crop as a fraction of the image; a crop that does not fit is drawn again."""
 
     aspect: tuple[float, float] = (0.75, 4 / 3)
-    """Width over height of the crop, before it is made square."""
+    """Width over height of the crop, before it is resized to the input."""
 
     flip_across: float = Field(default=0.5, ge=0, le=1)
     """Chance to mirror left and right."""
@@ -48,15 +48,19 @@ _FLAGS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "nearest": cv2.INT
 
 
 def augment_batch(
-    images: UInt8[np.ndarray, "b s s"], *, image_px: int, config: AugmentConfig, rng: np.random.Generator
-) -> UInt8[np.ndarray, "b p p"]:
+    images: UInt8[np.ndarray, "b s s"],
+    *,
+    image_px: int | tuple[int, int],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> UInt8[np.ndarray, "b h w"]:
     """One random view of each image (random resized crop of Szegedy et al. 2015, then flips).
 
     All numbers of the batch are drawn first and in one order, so the views depend on `rng` alone.
 
     Args:
         images: prepared square images.
-        image_px: side of the views.
+        image_px: side of the views, or their (height, width).
         config: ranges and chances.
         rng: source of randomness of this batch.
     """
@@ -66,7 +70,7 @@ def augment_batch(
     flip_across = rng.random(b) < config.flip_across
     flip_down = rng.random(b) < config.flip_down
     angles = rng.uniform(config.rotate_deg[0], config.rotate_deg[1], b)
-    out = np.empty((b, image_px, image_px), dtype=np.uint8)
+    out = np.empty((b, *height_width(image_px)), dtype=np.uint8)
     for i in range(b):
         image = images[i]
         if angles[i]:
@@ -81,21 +85,34 @@ def augment_batch(
     return out
 
 
-def whole_batch(images: UInt8[np.ndarray, "b s s"], *, image_px: int) -> UInt8[np.ndarray, "b p p"]:
-    """Each image whole, resized with antialiasing: what evaluation and serving see."""
-    if images.shape[1] == image_px:
+def whole_batch(
+    images: UInt8[np.ndarray, "b s s"], *, image_px: int | tuple[int, int]
+) -> UInt8[np.ndarray, "b h w"]:
+    """Each image whole, resized with antialiasing: what evaluation and serving see.
+
+    A rectangle is filled by stretching, as the crops of training are on average.
+    """
+    if images.shape[1:] == height_width(image_px):
         return images
     return np.stack([resized(image, image_px, "area") for image in images])
 
 
 def resized(
-    image: UInt8[np.ndarray, "h w"], image_px: int, interpolation: Literal["area", "linear", "nearest"]
-) -> UInt8[np.ndarray, "p p"]:
-    """Resize to a square; "area" falls back to linear where it would enlarge in both directions."""
+    image: UInt8[np.ndarray, "h w"],
+    image_px: int | tuple[int, int],
+    interpolation: Literal["area", "linear", "nearest"],
+) -> UInt8[np.ndarray, "p q"]:
+    """Resize to a square or to (height, width); "area" falls back to linear where it would enlarge."""
+    height, width = height_width(image_px)
     flag = _FLAGS[interpolation]
-    if interpolation == "area" and min(image.shape) < image_px:
+    if interpolation == "area" and (image.shape[0] < height or image.shape[1] < width):
         flag = cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (image_px, image_px), interpolation=flag), dtype=np.uint8)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=flag), dtype=np.uint8)
+
+
+def height_width(image_px: int | tuple[int, int]) -> tuple[int, int]:
+    """A side, or (height, width), as the latter."""
+    return (image_px, image_px) if isinstance(image_px, int) else image_px
 
 
 def _crop_sizes(

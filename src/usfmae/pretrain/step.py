@@ -14,9 +14,12 @@ from usfmae.corpus.shards import Corpus
 from usfmae.engine.augment import augment_batch
 from usfmae.engine.devices import to_input
 from usfmae.engine.loop import Batch
-from usfmae.engine.sampler import Weights, batch_indices
-from usfmae.models.masking import Hiding, hide_patches
+from usfmae.engine.sampler import Weights, batch_indices, steps_in
+from usfmae.models.hiding_choice import choose_hiding
+from usfmae.models.mae import Context
+from usfmae.models.masking import Hiding
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.context import Partners, find_partners
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,11 @@ class PretrainBatches:
     """The run's settings."""
 
     def __call__(self, step: int) -> Batch:
-        """Grey bytes "b p p", indices of visible patches "b v", indices of hidden patches "b h"."""
+        """Grey bytes, indices of visible and of predicted patches, and what the latter count where not alike.
+
+        Shapes are "b h w", "b v", "b p" and "b p"; with another frame of the clip for each image they are
+        "b 2 h w" and "b 2 v", the image itself first.
+        """
         config = self.config
         indices = batch_indices(
             step,
@@ -39,19 +46,41 @@ class PretrainBatches:
             seed=config.seed,
             weights=self.weights,
         )
-        views = augment_batch(
-            self.corpus.read(indices),
-            image_px=config.input_spec.image_px,
-            config=config.augment,
-            rng=rng_for(config.seed, "augment", step),
+        views, hiding = self._seen(indices, step, "")
+        scored = () if hiding.scored is None else (hiding.scored,)
+        if config.model.context == "none":
+            return views, hiding.visible, hiding.hidden, *scored
+        others = self.partners.draw(indices, rng_for(config.seed, "context", step))
+        other_views, other_hiding = self._seen(others, step, " context")
+        visible = torch.stack([hiding.visible, other_hiding.visible], dim=1)
+        return torch.stack([views, other_views], dim=1), visible, hiding.hidden, *scored
+
+    def _seen(self, indices: np.ndarray, step: int, what: str) -> tuple[Tensor, Hiding]:
+        """Views of images, and what of them is hidden; `what` sets one draw of a step apart from another."""
+        config = self.config
+        views = torch.from_numpy(
+            augment_batch(
+                self.corpus.read(indices),
+                image_px=config.resolution.size_px(
+                    step, total_steps=self.total_steps, final_px=config.input_spec.size_px
+                ),
+                config=config.augment,
+                rng=rng_for(config.seed, "augment" + what, step),
+            )
         )
-        hiding = hide_patches(
-            config.global_batch,
-            config.model.encoder.num_patches,
-            hide_ratio=config.model.hide_ratio,
-            rng=torch.Generator().manual_seed(seed_for(config.seed, "hide", step)),
-        )
-        return torch.from_numpy(views), hiding.visible, hiding.hidden
+        rng = torch.Generator().manual_seed(seed_for(config.seed, "hide" + what, step))
+        return views, choose_hiding(config.model, views, rng=rng)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the run."""
+        config = self.config
+        return steps_in(config.epochs, num_images=len(self.corpus), global_batch=config.global_batch)
+
+    @cached_property
+    def partners(self) -> Partners:
+        """Which images are frames of one clip."""
+        return find_partners(self.corpus)
 
     @cached_property
     def weights(self) -> Weights | None:
@@ -68,11 +97,17 @@ class PretrainStep:
     """Standardisation, applied on the device."""
 
     def __call__(self, module: nn.Module, batch: Batch) -> Tensor:
-        """Mean squared error over the hidden patches of the batch."""
-        views, visible, hidden = batch
+        """Mean squared error over the hidden patches of the batch that are scored."""
         device = next(module.parameters()).device
-        hiding = Hiding(visible.to(device, non_blocking=True), hidden.to(device, non_blocking=True))
-        loss: Tensor = module(to_input(views, self.input_spec, device), hiding).loss
+        views, *choice = batch
+        visible, hidden, *scored = (tensor.to(device, non_blocking=True) for tensor in choice)
+        if views.ndim == 3:
+            images, context = to_input(views, self.input_spec, device), None
+        else:
+            images, others = (to_input(frame, self.input_spec, device) for frame in views.unbind(1))
+            visible, seen_of_others = visible.unbind(1)
+            context = Context(others, seen_of_others)
+        loss: Tensor = module(images, Hiding(visible, hidden, *scored), context).loss
         return loss
 
 
