@@ -1,5 +1,6 @@
 """Which other frame of the same clip accompanies an image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,15 +35,17 @@ class Partners:
 
 
 def find_partners(corpus: Corpus) -> Partners:
-    """Frames of one file belong together; images whose file gave no other, by their group.
+    """Frames of one file and one group belong together; images whose file gave no other, by their group.
 
-    A group is what the manifest calls one: a patient, else a cluster of near-duplicates, else the file.
+    A group is what the manifest calls one: the patient where known, else the file. It counts beside the file,
+    since a file of arrays may hold many patients.
     """
     table = corpus.manifest
-    files = _numbered(zip(table["source"].to_pylist(), table["path"].to_pylist(), strict=True))
-    groups = _numbered(zip(table["source"].to_pylist(), table["group"].to_pylist(), strict=True))
-    alone = np.bincount(files)[files] == 1
-    return group_by(np.where(alone, files.max(initial=-1) + 1 + groups, files))
+    sources, groups, paths = (table[name].to_pylist() for name in ("source", "group", "path"))
+    by_group = _numbered(list(zip(sources, groups, strict=True)))
+    by_file = _numbered(list(zip(sources, groups, paths, strict=True)))
+    alone = np.bincount(by_file)[by_file] == 1
+    return group_by(np.where(alone, by_group, by_file + by_group.max(initial=-1) + 1))
 
 
 def group_by(members: Int[np.ndarray, " n"]) -> Partners:
@@ -56,6 +59,6 @@ def group_by(members: Int[np.ndarray, " n"]) -> Partners:
     return Partners(order, place, first[which][place], counts[which][place])
 
 
-def _numbered(names: "zip[tuple[str, str]]") -> Int[np.ndarray, " n"]:
-    numbers: dict[tuple[str, str], int] = {}
+def _numbered(names: Sequence[tuple[str, ...]]) -> Int[np.ndarray, " n"]:
+    numbers: dict[tuple[str, ...], int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
