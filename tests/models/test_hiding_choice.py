@@ -2,9 +2,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from usfmae.models.hiding_choice import choose_hiding
+from usfmae.models.hiding_choice import choose_hiding, draw_turns
 from usfmae.models.mae import DecoderConfig, MaeConfig
-from usfmae.models.masking import HidingConfig, hide_patches
+from usfmae.models.masking import Hiding, HidingConfig, hide_patches
 from usfmae.models.vit import ViTConfig
 
 
@@ -19,9 +19,10 @@ def views(empty_columns: int = 3) -> torch.Tensor:
     return pixels
 
 
-def chosen(settings: MaeConfig, seed: int = 0, pixels: torch.Tensor | None = None, **how):
-    rng = torch.Generator().manual_seed(seed)
-    return choose_hiding(settings, views() if pixels is None else pixels, rng=rng, **how)
+def chosen(settings: MaeConfig, seed: int = 0, pixels: torch.Tensor | None = None, **how) -> Hiding:
+    pixels = views() if pixels is None else pixels
+    turns = draw_turns(settings, len(pixels), (4, 6), rng=torch.Generator().manual_seed(seed), **how)
+    return choose_hiding(settings, pixels, turns)
 
 
 def test_the_defaults_are_those_of_the_paper_to_the_bit():
@@ -44,6 +45,16 @@ def test_every_kind_gives_the_same_counts_and_depends_on_the_seed_alone(kind, sh
     for visible, hidden in zip(one.visible.tolist(), one.hidden.tolist(), strict=True):
         assert len({*visible, *hidden}) == 6 + len(hidden)
     assert chosen(settings, predict_all=True).hidden.shape == (4, 18)
+
+
+@pytest.mark.parametrize("kind", ["random", "block", "sector"])
+def test_some_rows_of_a_batch_are_chosen_as_in_the_whole(kind):
+    settings = config(hiding=HidingConfig(kind=kind), decoder=DecoderConfig(predict_ratio=0.5))
+    pixels = torch.cat([views(2)[:2], views(4)[:2]])
+    turns = draw_turns(settings, 4, (4, 6), rng=torch.Generator().manual_seed(0))
+    whole, part = (choose_hiding(settings, pixels[rows], turns.of(rows)) for rows in (slice(4), slice(1, 3)))
+    assert torch.equal(part.visible, whole.visible[1:3])
+    assert torch.equal(part.hidden, whole.hidden[1:3])
 
 
 def test_a_loss_in_the_sector_changes_what_counts_and_not_what_is_hidden():

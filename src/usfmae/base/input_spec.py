@@ -54,7 +54,7 @@ class InputSpec(Config):
     @property
     def size_px(self) -> tuple[int, int]:
         """Input (height, width) in pixels."""
-        return (self.image_px, self.image_px) if isinstance(self.image_px, int) else self.image_px
+        return height_width(self.image_px)
 
     @field_validator("std")
     @classmethod
@@ -67,6 +67,11 @@ class InputSpec(Config):
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (1, self.channels):
                 raise ValueError(f"{name} needs 1 or {self.channels} values")
+
+
+def height_width(image_px: int | tuple[int, int]) -> tuple[int, int]:
+    """A side, or (height, width), as the latter."""
+    return (image_px, image_px) if isinstance(image_px, int) else image_px
 
 
 IMAGENET_INPUT = InputSpec(image_px=224, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

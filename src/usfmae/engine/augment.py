@@ -9,6 +9,7 @@ from jaxtyping import Int, UInt8
 from pydantic import Field
 
 from usfmae.base.config import Config
+from usfmae.base.input_spec import height_width
 
 
 class AugmentConfig(Config):
@@ -108,11 +109,6 @@ def resized(
     if interpolation == "area" and (image.shape[0] < height or image.shape[1] < width):
         flag = cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=flag), dtype=np.uint8)
-
-
-def height_width(image_px: int | tuple[int, int]) -> tuple[int, int]:
-    """A side, or (height, width), as the latter."""
-    return (image_px, image_px) if isinstance(image_px, int) else image_px
 
 
 def _crop_sizes(

@@ -1,7 +1,8 @@
 """Which patches the encoder may not see, and which of them are predicted and scored.
 
-All randomness comes from the generator that is handed in, so a choice is a function of the seed and the step.
-Every image of a batch has the same number of visible and of predicted patches: batches stay dense.
+All randomness is handed in, as a generator or as turns: a uniform number for each patch or place, by which
+they are ordered. Every image of a batch has the same number of visible and of predicted patches: batches stay
+dense.
 """
 
 from dataclasses import dataclass
@@ -62,12 +63,17 @@ def hide_patches(batch: int, num_patches: int, *, hide_ratio: float, rng: Genera
     Raises:
         ValueError: the ratio would hide all patches or none.
     """
-    num_visible = num_patches - count_hidden(num_patches, hide_ratio)
-    return _split(torch.rand(batch, num_patches, generator=rng).argsort(dim=1), num_visible)
+    return hide_by_turns(torch.rand(batch, num_patches, generator=rng), hide_ratio=hide_ratio)
+
+
+def hide_by_turns(turns: Float[Tensor, "b n"], *, hide_ratio: float) -> Hiding:
+    """`hide_patches` from its uniform numbers, one per patch: the smallest are visible."""
+    num_patches = turns.shape[1]
+    return _split(turns.argsort(dim=1), num_patches - count_hidden(num_patches, hide_ratio))
 
 
 def hide_blocks(
-    batch: int, grid: tuple[int, int], *, hide_ratio: float, block: int, rng: Generator
+    turns: Float[Tensor, "b k"], grid: tuple[int, int], *, hide_ratio: float, block: int
 ) -> Hiding:
     """Hide squares of `block` x `block` patches until `hide_ratio` of each image is hidden.
 
@@ -75,37 +81,42 @@ def hide_blocks(
     like any other. The last square of an image is hidden in part where that makes the count exact.
 
     Args:
-        batch: number of images.
+        turns: uniform numbers, `num_block_turns(grid, block)` for each image.
         grid: patches (down, across).
         hide_ratio: fraction hidden, strictly between 0 and 1.
         block: side of a square in patches; at most the shorter side of the grid.
-        rng: source of randomness.
 
     Raises:
         ValueError: the ratio would hide all patches or none, or a square does not fit into the grid.
     """
-    rows, cols = grid
+    (rows, cols), num_patches = grid, grid[0] * grid[1]
     if block > min(grid):
         raise ValueError(f"a block of {block} x {block} patches does not fit into {rows} x {cols}")
-    num_visible = rows * cols - count_hidden(rows * cols, hide_ratio)
-    # Each place of a square gets a random turn; a patch is hidden at the first turn of a square upon it.
-    turns = torch.rand(batch, 1, rows + block - 1, cols + block - 1, generator=rng)
-    first = -F.max_pool2d(-turns, block, stride=1).reshape(batch, rows * cols)
-    shuffled = torch.rand(batch, rows * cols, generator=rng).argsort(dim=1)  # within the last square
+    num_visible = num_patches - count_hidden(num_patches, hide_ratio)
+    # Each place of a square has its turn; a patch is hidden at the first turn of a square upon it. Patches of
+    # one square, which share that turn, are shuffled among themselves.
+    squares = turns[:, num_patches:].reshape(-1, 1, rows + block - 1, cols + block - 1)
+    first = -F.max_pool2d(-squares, block, stride=1).reshape(-1, num_patches)
+    shuffled = turns[:, :num_patches].argsort(dim=1)
     latest_first = first.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)
     return _split(shuffled.gather(1, latest_first), num_visible)
 
 
-def hide_in_sector(empty: Bool[Tensor, "b n"], *, hide_ratio: float, rng: Generator) -> Hiding:
+def num_block_turns(grid: tuple[int, int], block: int) -> int:
+    """Uniform numbers that `hide_blocks` wants: one per patch, then one per place of a square."""
+    return grid[0] * grid[1] + (grid[0] + block - 1) * (grid[1] + block - 1)
+
+
+def hide_in_sector(turns: Float[Tensor, "b n"], empty: Bool[Tensor, "b n"], *, hide_ratio: float) -> Hiding:
     """Hide `hide_ratio` of the patches with echo, and of the empty ones what the dense batch needs.
 
     An image of n patches of which e have echo hides round(hide_ratio * e) of these; all images hide
     round(hide_ratio * n) patches. That always works out: the rest of either count is empty patches.
 
     Args:
+        turns: uniform numbers, one per patch.
         empty: which patches are black, from `empty_patches`.
         hide_ratio: fraction hidden, strictly between 0 and 1.
-        rng: source of randomness.
 
     Returns:
         A choice whose hidden empty patches are not scored.
@@ -115,11 +126,10 @@ def hide_in_sector(empty: Bool[Tensor, "b n"], *, hide_ratio: float, rng: Genera
     """
     batch, num_patches = empty.shape
     num_visible = num_patches - count_hidden(num_patches, hide_ratio)
-    turns = torch.rand(batch, num_patches, generator=rng)
     echo_first = (turns.double() + empty).argsort(dim=1, stable=True)
     num_echo = (~empty).sum(dim=1, keepdim=True)
     seen_echo = num_echo - (hide_ratio * num_echo.double()).round().long()
-    rank = torch.arange(num_patches).expand(batch, -1)
+    rank = torch.arange(num_patches, device=empty.device).expand(batch, -1)
     seen = (rank < seen_echo) | ((rank >= num_echo) & (rank < num_echo + num_visible - seen_echo))
     visible_first = (~seen).long().argsort(dim=1, stable=True)
     return score_echo(_split(echo_first.gather(1, visible_first), num_visible), empty)
@@ -130,7 +140,7 @@ def score_echo(hiding: Hiding, empty: Bool[Tensor, "b n"]) -> Hiding:
     return Hiding(hiding.visible, hiding.hidden, (~empty).gather(1, hiding.hidden).float())
 
 
-def predict_share(hiding: Hiding, predict_ratio: float, *, rng: Generator) -> Hiding:
+def predict_share(hiding: Hiding, predict_ratio: float, turns: Float[Tensor, "b h"]) -> Hiding:
     """Keep a random `predict_ratio` of the hidden patches, scored ones first; the rest nobody sees.
 
     CrossMAE (Fu et al. 2024, "Rethinking Patch Dependence for Masked Autoencoders", "Partial reconstruction")
@@ -138,19 +148,10 @@ def predict_share(hiding: Hiding, predict_ratio: float, *, rng: Generator) -> Hi
 
     Args:
         hiding: a choice with all hidden patches.
-        predict_ratio: share kept, above 0; at 1 the choice is given back and nothing is drawn.
-        rng: source of randomness.
-
-    Raises:
-        ValueError: the share is less than one patch.
+        predict_ratio: share kept, above 0 and at most 1.
+        turns: uniform numbers, one per hidden patch.
     """
-    if predict_ratio == 1:
-        return hiding
-    batch, num_hidden = hiding.hidden.shape
-    kept = round(predict_ratio * num_hidden)
-    if not kept:
-        raise ValueError(f"predict_ratio={predict_ratio} predicts none of {num_hidden} hidden patches")
-    turns = torch.rand(batch, num_hidden, generator=rng)
+    kept = round(predict_ratio * hiding.hidden.shape[1])
     if hiding.scored is not None:
         turns = turns.double() + (hiding.scored == 0)
     places = turns.argsort(dim=1, stable=True)[:, :kept].sort(dim=1).values

@@ -44,7 +44,8 @@ def sincos_positions_on(
     grid: tuple[int, int], dim: int, device: torch.device
 ) -> Float[Tensor, "1 tokens dim"]:
     """`sincos_positions` on a device, computed and carried there once."""
-    return sincos_positions(grid, dim).to(device)
+    with torch.inference_mode(False):  # what is remembered must do for training too
+        return sincos_positions(grid, dim).to(device)
 
 
 def decoder_positions(

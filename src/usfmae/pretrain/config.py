@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from usfmae.base.config import Config
-from usfmae.base.input_spec import GREY_MEAN, GREY_STD, InputSpec
+from usfmae.base.input_spec import GREY_MEAN, GREY_STD, InputSpec, height_width
 from usfmae.corpus.balance import BalanceConfig
-from usfmae.engine.augment import AugmentConfig, height_width
+from usfmae.engine.augment import AugmentConfig
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
 from usfmae.models.mae import MaeConfig

@@ -15,7 +15,7 @@ from usfmae.engine.augment import augment_batch
 from usfmae.engine.devices import to_input
 from usfmae.engine.loop import Batch
 from usfmae.engine.sampler import Weights, batch_indices, steps_in
-from usfmae.models.hiding_choice import choose_hiding
+from usfmae.models.hiding_choice import choose_hiding, draw_turns
 from usfmae.models.mae import Context
 from usfmae.models.masking import Hiding
 from usfmae.pretrain.config import PretrainConfig
@@ -58,18 +58,24 @@ class PretrainBatches:
     def _seen(self, indices: np.ndarray, step: int, what: str) -> tuple[Tensor, Hiding]:
         """Views of images, and what of them is hidden; `what` sets one draw of a step apart from another."""
         config = self.config
+        size_px = config.resolution.size_px(
+            step, total_steps=self.total_steps, final_px=config.input_spec.size_px
+        )
         views = torch.from_numpy(
             augment_batch(
                 self.corpus.read(indices),
-                image_px=config.resolution.size_px(
-                    step, total_steps=self.total_steps, final_px=config.input_spec.size_px
-                ),
+                image_px=size_px,
                 config=config.augment,
                 rng=rng_for(config.seed, "augment" + what, step),
             )
         )
-        rng = torch.Generator().manual_seed(seed_for(config.seed, "hide" + what, step))
-        return views, choose_hiding(config.model, views, rng=rng)
+        turns = draw_turns(
+            config.model,
+            config.global_batch,
+            (size_px[0] // config.model.encoder.patch_px, size_px[1] // config.model.encoder.patch_px),
+            rng=torch.Generator().manual_seed(seed_for(config.seed, "hide" + what, step)),
+        )
+        return views, choose_hiding(config.model, views, turns)
 
     @property
     def total_steps(self) -> int:

@@ -12,7 +12,7 @@ from usfmae.base.files import new_file
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.seeds import seed_for
 from usfmae.engine.devices import to_input
-from usfmae.models.hiding_choice import choose_hiding
+from usfmae.models.hiding_choice import choose_hiding, draw_turns
 from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.masking import Hiding
 from usfmae.models.vit import VisionTransformer
@@ -76,12 +76,14 @@ class Watch:
     def _draw(self, step: int) -> None:
         config = self.module.config
         device = next(self.module.parameters()).device
-        hiding = choose_hiding(
+        turns = draw_turns(
             config,
-            torch.from_numpy(self.images),
+            len(self.images),
+            config.encoder.grid,
             rng=torch.Generator().manual_seed(seed_for(self.seed, "picture hiding")),
             predict_all=True,
         )
+        hiding = choose_hiding(config, torch.from_numpy(self.images), turns)
         hiding = Hiding(hiding.visible.to(device), hiding.hidden.to(device))
         inputs = to_input(torch.from_numpy(self.images), self.input_spec, device)
         output = self.module.reconstruct(inputs, hiding)
