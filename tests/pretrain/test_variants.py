@@ -1,59 +1,24 @@
-"""Every variant of pretraining as a run of a few steps on a drawn corpus."""
-
 import json
-import math
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from variants import VARIANTS, draw_clips
 
 from usfmae.base.config import with_settings
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.shards import open_corpus
 from usfmae.corpus.sources import Source
-from usfmae.engine.metrics_log import read_metrics
-from usfmae.models.weights import load_encoder
 from usfmae.pretrain.run import pretrain
 from usfmae.pretrain.step import PretrainBatches
-
-VARIANTS = {
-    "ratio": ["model.hide_ratio=0.9"],
-    "blocks": ["model.hiding.kind=block", "model.hiding.block=2"],
-    "sector": ["model.hiding.kind=sector"],
-    "loss in the sector": ["model.loss_in=sector"],
-    "plain pixels": ["model.normalised_pixels=false"],
-    "part": ["model.decoder.predict_ratio=0.5"],
-    "cross": ["model.decoder.kind=cross", "model.decoder.predict_ratio=0.4"],
-    "cross, layers": ["model.decoder.kind=cross", "model.decoder.layers_seen=4"],
-    "context": ["model.context=clip"],
-    "context, cross": ["model.context=clip", "model.decoder.kind=cross", "model.hiding.kind=sector"],
-    "rectangle": ["model.encoder.image_px=[24, 32]"],
-    "steps of size": ["resolution.start_px=16", "resolution.start_ratio=0.5"],
-    "all at once": [
-        "model.hiding.kind=sector", "model.decoder.kind=cross", "model.decoder.predict_ratio=0.5",
-        "model.decoder.layers_seen=3", "model.context=clip", "model.encoder.image_px=[32, 24]",
-        "resolution.start_px=[16, 16]", "loop.accumulate=3",
-    ],
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """Four clips of four frames and three stills, fans on black; one still is all black."""
-    root, noise = tmp_path_factory.mktemp("clips"), np.random.default_rng(0)
-    fan = cv2.fillConvexPoly(np.zeros((48, 48), np.uint8), np.array([[24, 2], [46, 40], [2, 40]]), 1)
-    for k in range(4):
-        frames = [
-            cv2.GaussianBlur(noise.integers(30, 256, (48, 48), np.uint8), (9, 9), 3) * fan for _ in range(4)
-        ]
-        first, *rest = (Image.fromarray(frame) for frame in frames)
-        first.save(root / f"clip_{k}.tif", save_all=True, append_images=rest)
-    for k in range(3):
-        cv2.imwrite(str(root / f"still_{k}.png"), noise.integers(0, 256, (48, 48), np.uint8) * fan * (k > 0))
+    root = tmp_path_factory.mktemp("clips")
+    draw_clips(root)
     out = tmp_path_factory.mktemp("corpora") / "clips"
     build_corpus([Source("scans", root)], out=out, config=BuildConfig(size_px=32, keep_per_cluster=None))
     return out
@@ -61,22 +26,6 @@ def clips(tmp_path_factory):
 
 def variant(small_config, name: str):
     return with_settings(small_config, [*VARIANTS[name], "epochs=2", "watch.every_epochs=9"])
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_runs_and_its_encoder_loads(name, clips, small_config, tmp_path):
-    config = variant(small_config, name)
-    record = pretrain(config, clips, tmp_path / "run")
-    losses = [
-        line["loss"] for line in read_metrics(tmp_path / "run/metrics.jsonl") if line["kind"] == "train"
-    ]
-    assert len(losses) == record["total_steps"] == 5
-    assert all(math.isfinite(loss) for loss in losses)
-    loaded = load_encoder(tmp_path / "run")
-    assert loaded.input_spec.image_px == config.model.encoder.image_px
-    assert loaded.report.resized == {}
-    with np.load(tmp_path / "run/pictures/step_00000005.npz") as look:
-        assert look["reconstructed"].shape == (3, *config.input_spec.size_px)
 
 
 @pytest.mark.parametrize("name", ["steps of size", "all at once"])
