@@ -26,5 +26,5 @@ def test_a_size_is_a_side_or_height_and_width_and_survives_json():
 
 @pytest.mark.parametrize("image_px", [7, 4097, (64, 7)])
 def test_a_side_that_cannot_be_is_refused(image_px):
-    with pytest.raises(ValidationError, match="greater than or equal to 8|less than or equal to 4096"):
+    with pytest.raises(ValidationError, match=r"greater than or equal to 8|less than or equal to 4096"):
         InputSpec(image_px=image_px)
