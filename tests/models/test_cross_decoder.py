@@ -45,6 +45,15 @@ def test_a_hidden_patch_is_predicted_the_same_whoever_else_is_asked_for():
     torch.testing.assert_close(alone, everything[:, 3:5])
 
 
+def test_a_query_carries_the_position_of_its_own_patch():
+    network, chosen = crossed(), hiding(1)
+    before = network(images(1), chosen).prediction
+    with torch.no_grad():
+        network.decoder.pos_embed[0, 1 + chosen.hidden[0, 4], 0] += 1  # row 0 is the class token's
+    moved = (network(images(1), chosen).prediction - before).abs().amax(dim=2)[0] > 1e-6
+    assert moved.nonzero().flatten().tolist() == [4]
+
+
 def test_the_self_decoder_is_told_by_other_hidden_patches():
     config = MaeConfig(
         encoder=ViTConfig(image_px=32, patch_px=8), decoder=DecoderConfig(dim=32, num_layers=2, num_heads=4)

@@ -140,6 +140,8 @@ def test_a_weighted_loss_by_hand():
     assert loss.item() == pytest.approx(6.5)
     one = hidden_patch_loss(prediction[:1], target[:1], normalised=False, scored=torch.tensor([[1.0, 0.0]]))
     assert one.item() == pytest.approx(4.0)
+    small_weights = hidden_patch_loss(prediction, target, normalised=False, scored=torch.full((2, 2), 0.1))
+    assert small_weights.item() == pytest.approx(10.0)
 
 
 def test_an_image_without_echo_gives_no_gradient_and_no_nan():

@@ -70,6 +70,13 @@ def test_a_frame_comes_with_another_of_its_clip_under_another_crop(clips, small_
     assert torch.equal(PretrainBatches(corpus, plain)(0)[0], views[:, 0])
 
 
+def test_an_image_that_is_alone_comes_with_itself_under_another_crop(small_corpus, small_config):
+    config = with_settings(small_config, ["model.context=clip", "augment.flip_across=0"])
+    views, *_ = PretrainBatches(open_corpus(small_corpus), config)(0)
+    same = [torch.equal(image, other) for image, other in views]
+    assert sum(same) == 0
+
+
 def test_the_sizes_of_batches_step_up_once(clips, small_config):
     make = PretrainBatches(open_corpus(clips), variant(small_config, "steps of size"))
     assert make.total_steps == 5

@@ -277,7 +277,7 @@ def hidden_patch_loss(
     if scored is None:
         return squared.mean()
     each = (squared.mean(dim=2) * scored).sum(dim=1)
-    return (each / scored.sum(dim=1).clamp(min=1.0)).mean()
+    return (each / scored.sum(dim=1).clamp(min=1e-6)).mean()
 
 
 def patch_moments(
