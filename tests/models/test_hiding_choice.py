@@ -22,7 +22,7 @@ def views(empty_columns: int = 3) -> torch.Tensor:
 def chosen(settings: MaeConfig, seed: int = 0, pixels: torch.Tensor | None = None, **how) -> Hiding:
     pixels = views() if pixels is None else pixels
     turns = draw_turns(settings, len(pixels), (4, 6), rng=torch.Generator().manual_seed(seed), **how)
-    return choose_hiding(settings, pixels, turns)
+    return choose_hiding(settings, turns, grid=(4, 6), views=pixels)
 
 
 def test_the_defaults_are_those_of_the_paper_to_the_bit():
@@ -52,7 +52,10 @@ def test_some_rows_of_a_batch_are_chosen_as_in_the_whole(kind):
     settings = config(hiding=HidingConfig(kind=kind), decoder=DecoderConfig(predict_ratio=0.5))
     pixels = torch.cat([views(2)[:2], views(4)[:2]])
     turns = draw_turns(settings, 4, (4, 6), rng=torch.Generator().manual_seed(0))
-    whole, part = (choose_hiding(settings, pixels[rows], turns.of(rows)) for rows in (slice(4), slice(1, 3)))
+    whole, part = (
+        choose_hiding(settings, turns.of(rows), grid=(4, 6), views=pixels[rows])
+        for rows in (slice(4), slice(1, 3))
+    )
     assert torch.equal(part.visible, whole.visible[1:3])
     assert torch.equal(part.hidden, whole.hidden[1:3])
 
@@ -76,6 +79,27 @@ def test_hiding_by_sector_follows_the_view_when_it_is_mirrored():
 def test_half_the_predictions_of_a_half_black_view_are_all_scored():
     settings = config(hiding=HidingConfig(kind="sector"), decoder=DecoderConfig(predict_ratio=0.5))
     assert chosen(settings).scored.sum(dim=1).tolist() == [9] * 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "by_view"),
+    [
+        ({}, False),
+        ({"hiding": HidingConfig(kind="block")}, False),
+        ({"hiding": HidingConfig(kind="sector")}, True),
+        ({"loss_in": "sector"}, True),
+    ],
+)
+def test_views_are_needed_for_the_sector_alone(changes, by_view):
+    settings = config(**changes)
+    turns = draw_turns(settings, 4, (4, 6), rng=torch.Generator().manual_seed(0))
+    assert settings.hides_by_view == by_view
+    if by_view:
+        with pytest.raises(ValueError, match="hiding or scoring by sector needs the views"):
+            choose_hiding(settings, turns, grid=(4, 6))
+    else:
+        blind = choose_hiding(settings, turns, grid=(4, 6))
+        assert torch.equal(blind.hidden, chosen(settings).hidden)
 
 
 @pytest.mark.parametrize(

@@ -61,25 +61,39 @@ def draw_turns(
     return Turns(hide, torch.rand(batch, num_hidden, generator=rng))
 
 
-def choose_hiding(config: MaeConfig, views: UInt8[Tensor, "b h w"], turns: Turns) -> Hiding:
-    """What is hidden, predicted and scored in a batch of views.
+def choose_hiding(
+    config: MaeConfig,
+    turns: Turns,
+    *,
+    grid: tuple[int, int],
+    views: UInt8[Tensor, "b h w"] | None = None,
+) -> Hiding:
+    """What is hidden, predicted and scored in a batch.
 
     Args:
         config: ratio, kind, and where the loss counts.
-        views: grey bytes as the network will see them; only their size matters unless the sector does.
-        turns: numbers for these images, on their device.
+        turns: numbers for these images.
+        grid: patches (down, across).
+        views: grey bytes as the network will see them, on the device of `turns`; needed where
+            `config.hides_by_view`.
+
+    Raises:
+        ValueError: views are needed and not there.
     """
-    patch_px, ratio = config.encoder.patch_px, config.hide_ratio
-    grid = views.shape[1] // patch_px, views.shape[2] // patch_px
-    if config.hiding.kind == "sector":
-        hiding = hide_in_sector(turns.hide, empty_patches(views, patch_px), hide_ratio=ratio)
+    ratio = config.hide_ratio
+    empty = None
+    if config.hides_by_view:
+        if views is None:
+            raise ValueError("hiding or scoring by sector needs the views")
+        empty = empty_patches(views, config.encoder.patch_px)
+    if config.hiding.kind == "block":
+        hiding = hide_blocks(turns.hide, grid, hide_ratio=ratio, block=config.hiding.block)
+    elif config.hiding.kind == "sector" and empty is not None:
+        hiding = hide_in_sector(turns.hide, empty, hide_ratio=ratio)
     else:
-        if config.hiding.kind == "block":
-            hiding = hide_blocks(turns.hide, grid, hide_ratio=ratio, block=config.hiding.block)
-        else:
-            hiding = hide_by_turns(turns.hide, hide_ratio=ratio)
-        if config.loss_in == "sector":
-            hiding = score_echo(hiding, empty_patches(views, patch_px))
+        hiding = hide_by_turns(turns.hide, hide_ratio=ratio)
+    if empty is not None:
+        hiding = score_echo(hiding, empty)
     if not turns.predict.shape[1]:
         return hiding
     return predict_share(hiding, config.decoder.predict_ratio, turns.predict)

@@ -86,6 +86,11 @@ class MaeConfig(Config):
                 f"decoder.layers_seen={self.decoder.layers_seen}: the encoder has {num_layers} layers"
             )
 
+    @property
+    def hides_by_view(self) -> bool:
+        """Whether what is hidden or scored depends on the pixels of a view."""
+        return self.hiding.kind == "sector" or self.loss_in == "sector"
+
     def check_hiding(self, grid: tuple[int, int]) -> None:
         """Raise ValueError if no patches can be hidden as asked in images of (down, across) patches."""
         num_hidden = count_hidden(grid[0] * grid[1], self.hide_ratio)

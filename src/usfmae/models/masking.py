@@ -118,9 +118,6 @@ def hide_in_sector(turns: Float[Tensor, "b n"], empty: Bool[Tensor, "b n"], *, h
         empty: which patches are black, from `empty_patches`.
         hide_ratio: fraction hidden, strictly between 0 and 1.
 
-    Returns:
-        A choice whose hidden empty patches are not scored.
-
     Raises:
         ValueError: the ratio would hide all patches or none.
     """
@@ -132,7 +129,7 @@ def hide_in_sector(turns: Float[Tensor, "b n"], empty: Bool[Tensor, "b n"], *, h
     rank = torch.arange(num_patches, device=empty.device).expand(batch, -1)
     seen = (rank < seen_echo) | ((rank >= num_echo) & (rank < num_echo + num_visible - seen_echo))
     visible_first = (~seen).long().argsort(dim=1, stable=True)
-    return score_echo(_split(echo_first.gather(1, visible_first), num_visible), empty)
+    return _split(echo_first.gather(1, visible_first), num_visible)
 
 
 def score_echo(hiding: Hiding, empty: Bool[Tensor, "b n"]) -> Hiding:

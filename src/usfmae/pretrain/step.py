@@ -69,13 +69,11 @@ class PretrainBatches:
                 rng=rng_for(config.seed, "augment" + what, step),
             )
         )
-        turns = draw_turns(
-            config.model,
-            config.global_batch,
-            (size_px[0] // config.model.encoder.patch_px, size_px[1] // config.model.encoder.patch_px),
-            rng=torch.Generator().manual_seed(seed_for(config.seed, "hide" + what, step)),
-        )
-        return views, choose_hiding(config.model, views, turns)
+        patch_px = config.model.encoder.patch_px
+        grid = size_px[0] // patch_px, size_px[1] // patch_px
+        rng = torch.Generator().manual_seed(seed_for(config.seed, "hide" + what, step))
+        turns = draw_turns(config.model, config.global_batch, grid, rng=rng)
+        return views, choose_hiding(config.model, turns, grid=grid, views=views)
 
     @property
     def total_steps(self) -> int:

@@ -83,9 +83,10 @@ class Watch:
             rng=torch.Generator().manual_seed(seed_for(self.seed, "picture hiding")),
             predict_all=True,
         )
-        hiding = choose_hiding(config, torch.from_numpy(self.images), turns)
+        views = torch.from_numpy(self.images)
+        hiding = choose_hiding(config, turns, grid=config.encoder.grid, views=views)
         hiding = Hiding(hiding.visible.to(device), hiding.hidden.to(device))
-        inputs = to_input(torch.from_numpy(self.images), self.input_spec, device)
+        inputs = to_input(views, self.input_spec, device)
         output = self.module.reconstruct(inputs, hiding)
         reconstructed = to_pixels(output, self.input_spec)
         patch_px, (rows, cols) = config.encoder.patch_px, config.encoder.grid
