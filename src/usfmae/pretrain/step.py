@@ -105,13 +105,13 @@ class PretrainStep:
         device = next(module.parameters()).device
         views, *choice = batch
         visible, hidden, *scored = (tensor.to(device, non_blocking=True) for tensor in choice)
-        if views.ndim == 3:
-            images, context = to_input(views, self.input_spec, device), None
-        else:
-            images, others = (to_input(frame, self.input_spec, device) for frame in views.unbind(1))
+        context: tuple[Context, ...] = ()
+        if views.ndim == 4:
+            views, others = views.unbind(1)
             visible, seen_of_others = visible.unbind(1)
-            context = Context(others, seen_of_others)
-        loss: Tensor = module(images, Hiding(visible, hidden, *scored), context).loss
+            context = (Context(to_input(others, self.input_spec, device), seen_of_others),)
+        images = to_input(views, self.input_spec, device)
+        loss: Tensor = module(images, Hiding(visible, hidden, *scored), *context).loss
         return loss
 
 
