@@ -157,3 +157,22 @@ def test_a_shadow_falls_downwards_before_the_image_is_turned_upside_down():
     config = STILL.model_copy(update={"shadow": 1.0, "flip_down": 1.0})
     made = augment_batch(flat, image_px=64, config=config, rng=rng_for(0, "shadow"))
     assert (made[:, -6:] == 200).all()
+
+
+def test_a_rectangle_is_the_image_stretched():
+    # Rows of 0 to 31: half as many rows average by twos, 0.5, 2.5, ... rounded to even.
+    ramp = np.repeat(np.arange(0, 64, 2, dtype=np.uint8)[:, None], 32, axis=1)
+    wide = whole_batch(ramp[None], image_px=(16, 32))
+    assert wide.shape == (1, 16, 32)
+    assert wide[0, :, 0].tolist() == [2 * 2 * k + 1 for k in range(16)]
+    still = augment_batch(ramp[None], image_px=(16, 32), config=STILL, rng=rng_for(0, "x"))
+    assert np.array_equal(still, wide)
+
+
+@given(height=st.integers(8, 40), width=st.integers(8, 40), seed=st.integers(0, 99))
+def test_views_of_any_shape_are_views_of_the_square_stretched(height, width, seed):
+    config = AugmentConfig()
+    shaped = augment_batch(images(), image_px=(height, width), config=config, rng=rng_for(seed, "x"))
+    assert shaped.shape == (3, height, width)
+    same = augment_batch(images(), image_px=(32, 32), config=config, rng=rng_for(seed, "x"))
+    assert np.array_equal(same, augment_batch(images(), image_px=32, config=config, rng=rng_for(seed, "x")))

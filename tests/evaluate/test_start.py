@@ -53,3 +53,8 @@ def test_pictures_are_made_square_as_the_weights_say(weights):
     start = open_start("scratch", network=NETWORK, fit="stretch")
     assert start.input_spec.fit == "stretch"
     assert open_start(weights, network=NETWORK, fit="stretch").input_spec.fit == "pad"
+
+
+def test_a_rectangular_network_starts_from_scratch_on_rectangles():
+    start = open_start("scratch", network=ViTConfig(size="ti", image_px=(16, 32), patch_px=8))
+    assert start.input_spec.size_px == start.encoder.config.image_size_px == (16, 32)

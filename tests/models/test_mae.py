@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from usfmae.models.mae import (
+    Context,
     DecoderConfig,
     MaeConfig,
     MaskedAutoencoder,
@@ -128,3 +129,92 @@ def test_a_perfect_decoder_reconstructs_the_image():
 def test_a_decoder_that_cannot_be_is_refused():
     with pytest.raises(ValidationError, match="num_heads=5 does not divide dim=64"):
         DecoderConfig(dim=64, num_heads=5)
+
+
+def test_a_weighted_loss_by_hand():
+    # Errors of 4 and 16 (plain pixels off by 2 and 4). Weights (1, 0) leave 4, (1, 3) give (4 + 48) / 4 = 13;
+    # an image that counts nowhere adds 0 to the mean over images: (13 + 0) / 2.
+    target, prediction = torch.tensor([[[2.0], [4.0]], [[2.0], [4.0]]]), torch.zeros(2, 2, 1)
+    weights = torch.tensor([[1.0, 3.0], [0.0, 0.0]])
+    loss = hidden_patch_loss(prediction, target, normalised=False, scored=weights)
+    assert loss.item() == pytest.approx(6.5)
+    one = hidden_patch_loss(prediction[:1], target[:1], normalised=False, scored=torch.tensor([[1.0, 0.0]]))
+    assert one.item() == pytest.approx(4.0)
+    small_weights = hidden_patch_loss(prediction, target, normalised=False, scored=torch.full((2, 2), 0.1))
+    assert small_weights.item() == pytest.approx(10.0)
+
+
+def test_an_image_without_echo_gives_no_gradient_and_no_nan():
+    network, images, chosen = small(), torch.zeros(2, 1, 32, 32), hiding()
+    network(images, Hiding(chosen.visible, chosen.hidden, torch.zeros(2, 12))).loss.backward()
+    assert all((p.grad == 0).all() for p in network.parameters() if p.grad is not None)
+
+
+def test_equal_weights_are_the_plain_loss_and_do_not_depend_on_how_a_batch_is_cut():
+    network, images, chosen = small(), torch.randn(2, 1, 32, 32), hiding()
+    plain = network(images, chosen).loss
+    torch.testing.assert_close(
+        network(images, Hiding(chosen.visible, chosen.hidden, torch.ones(2, 12))).loss, plain
+    )
+    weights = torch.randint(0, 2, (2, 12)).float()
+    whole = network(images, Hiding(chosen.visible, chosen.hidden, weights)).loss
+    parts = [
+        network(images[k], Hiding(chosen.visible[k], chosen.hidden[k], weights[k])).loss
+        for k in (slice(0, 1), slice(1, 2))
+    ]
+    torch.testing.assert_close(whole, torch.stack(parts).mean())
+
+
+def with_context(kind: str, **changes) -> MaskedAutoencoder:
+    network = MaskedAutoencoder(
+        MaeConfig(
+            encoder=ViTConfig(image_px=32, patch_px=8),
+            decoder=DecoderConfig(dim=32, num_layers=2, num_heads=4, kind=kind, **changes),
+            context="clip",
+        )
+    )
+    start_weights(network, torch.Generator().manual_seed(1))
+    return network.eval()
+
+
+@pytest.mark.parametrize("kind", ["self", "cross"])
+def test_another_frame_tells_the_decoder_by_its_visible_patches_alone(kind):
+    network, images, chosen = with_context(kind), torch.randn(2, 1, 32, 32), hiding()
+    other, seen = torch.randn(2, 1, 32, 32), hiding(seed=5).visible
+    told = network(images, chosen, Context(other, seen)).prediction
+    assert not torch.allclose(told, network(images, chosen).prediction, atol=1e-3)
+    patches = patchify(other, 8)
+    hidden = torch.ones(2, 16).scatter_(1, seen, 0).bool()
+    patches = torch.where(hidden[:, :, None], 9.0, patches)
+    changed = patches.reshape(2, 4, 4, 1, 8, 8).permute(0, 3, 1, 4, 2, 5).reshape(2, 1, 32, 32)
+    assert torch.equal(network(images, chosen, Context(changed, seen)).prediction, told)
+    assert not torch.allclose(network(images, chosen, Context(other.flip(0), seen)).prediction, told)
+
+
+@pytest.mark.parametrize(("kind", "layers_seen"), [("self", 1), ("cross", 1), ("cross", 2)])
+def test_with_another_frame_every_parameter_learns(kind, layers_seen):
+    network, images, chosen = with_context(kind, layers_seen=layers_seen), torch.randn(2, 1, 32, 32), hiding()
+    network(images, chosen, Context(torch.randn(2, 1, 32, 32), chosen.visible)).loss.backward()
+    assert [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_a_frame_token_starts_like_a_mask_token():
+    token = with_context("self").decoder.frame_token
+    assert 0.01 < token.std().item() < 0.03
+
+
+@pytest.mark.parametrize("kind", ["self", "cross"])
+def test_smaller_images_get_the_positions_of_their_own_grid(kind):
+    # A network made for 16 x 24 px predicts on such images what one made for 32 px predicts on them.
+    def made_for(image_px) -> MaskedAutoencoder:
+        decoder = DecoderConfig(dim=32, num_layers=2, num_heads=4, kind=kind)
+        config = MaeConfig(encoder=ViTConfig(image_px=image_px, patch_px=8), decoder=decoder)
+        network = MaskedAutoencoder(config)
+        start_weights(network, torch.Generator().manual_seed(1))
+        return network.eval()
+
+    images = torch.randn(2, 1, 16, 24)
+    chosen = hide_patches(2, 6, hide_ratio=0.5, rng=torch.Generator().manual_seed(0))
+    large, small_one = made_for(32), made_for((16, 24))
+    assert torch.equal(large(images, chosen).prediction, small_one(images, chosen).prediction)
+    assert large.reconstruct(images, chosen).shape == images.shape

@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from usfmae.models.positions import resize_positions, sincos_positions
+from usfmae.models.positions import (
+    decoder_positions,
+    resize_positions,
+    sincos_positions,
+    sincos_positions_on,
+)
 
 
 def test_positions_by_hand():
@@ -44,3 +49,17 @@ def test_constant_positions_stay_constant():
 def test_positions_of_another_grid_are_refused():
     with pytest.raises(ValueError, match="10 positions do not fit 2 x 2 patches and a class"):
         resize_positions(torch.zeros(1, 10, 4), old=(2, 2), new=(3, 3))
+
+
+def test_remembered_positions_are_the_same_and_do_for_training_whoever_asked_first():
+    with torch.inference_mode():
+        remembered = sincos_positions_on((3, 5), 8, torch.device("cpu"))
+    assert torch.equal(remembered, sincos_positions((3, 5), 8))
+    assert not remembered.is_inference()
+    assert sincos_positions_on((3, 5), 8, torch.device("cpu")) is remembered
+
+
+def test_a_decoder_stores_positions_of_its_own_grid_and_computes_others():
+    stored = torch.full((1, 1 + 6, 8), 7.0)
+    assert torch.equal(decoder_positions(stored, own=(2, 3), grid=(2, 3)), stored[0])
+    assert torch.equal(decoder_positions(stored, own=(2, 3), grid=(3, 2)), sincos_positions((3, 2), 8)[0])

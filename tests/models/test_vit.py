@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from usfmae.models.attention import Attention, attend
+from usfmae.models.positions import resize_positions
 from usfmae.models.vit import SIZES, Block, VisionTransformer, ViTConfig, start_weights
 
 TIMM_NAMES = Path(__file__).parent.parent / "golden" / "timm_vit_tiny_names.txt"
@@ -102,3 +103,18 @@ def test_a_shape_that_cannot_be_is_refused():
         ViTConfig(image_px=100)
     with pytest.raises(ValueError, match="num_heads=3 does not divide dim=32"):
         Attention(32, 3)
+
+
+def test_at_another_size_fixed_positions_are_computed_and_learned_ones_resampled():
+    network, images = small().eval(), torch.randn(1, 1, 16, 32)
+    own = VisionTransformer(ViTConfig(image_px=(16, 32), patch_px=8))
+    own.load_state_dict({**network.state_dict(), "pos_embed": own.pos_embed})
+    assert torch.equal(network(images, at_px=(16, 32)), own.eval()(images))
+    with torch.no_grad():
+        learned = small().eval()
+        learned.pos_embed.add_(0.1)
+    expected = resize_positions(learned.pos_embed, old=(4, 4), new=(2, 4))
+    assert torch.equal(learned.positions_at((16, 32)), expected)
+    assert learned.positions_at((32, 32)) is learned.pos_embed
+    with pytest.raises(ValueError, match=r"images are \(1, 16, 32\), the network takes \(1, 32, 16\)"):
+        network(images, at_px=(32, 16))

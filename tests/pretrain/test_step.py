@@ -1,13 +1,11 @@
 import pickle
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from shown import shown
 
-from usfmae.base.input_spec import GREY_MEAN, GREY_STD
 from usfmae.corpus.balance import BalanceConfig
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
@@ -16,12 +14,15 @@ from usfmae.corpus.sources import Source
 from usfmae.engine.loader import step_batches
 from usfmae.engine.sampler import batch_indices
 from usfmae.engine.views import AugmentConfig
-from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
+from usfmae.pretrain.step import PretrainBatches, picture_indices
 
 
 def test_a_batch_is_views_and_a_full_partition_of_patches(small_corpus, small_config):
-    views, visible, hidden = PretrainBatches(open_corpus(small_corpus), small_config)(0)
-    assert (views.shape, views.dtype) == ((8, 32, 32), torch.uint8)
+    batch = PretrainBatches(open_corpus(small_corpus), small_config)(0)
+    assert (batch[0].shape, batch[0].dtype) == ((8, 1, 32, 32), torch.uint8)
+    seen = shown(small_config, batch)
+    assert torch.equal(seen.grey.round().to(torch.uint8), batch[0])
+    visible, hidden = seen.hiding.visible, seen.hiding.hidden
     assert (visible.shape, hidden.shape) == ((8, 4), (8, 12))
     assert torch.equal(torch.cat([visible, hidden], 1).sort(1).values, torch.arange(16).expand(8, -1))
 
@@ -34,28 +35,13 @@ def test_two_worker_processes_give_the_same_batches_as_none(small_corpus, small_
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-class Shown(nn.Module):
-    """A network that keeps what it is shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, images, hiding):
-        self.grey = (images * GREY_STD + GREY_MEAN) * 255
-        self.hiding = hiding
-        return SimpleNamespace(loss=self.weight.sum())
-
-
 def test_a_network_sees_the_same_views_wherever_they_are_made(small_corpus, small_config):
     corpus = open_corpus(small_corpus)
     augment = AugmentConfig(gain=(0.8, 1.25), shadow=0.5, speckle=(0.0, 0.1))
     seen = []
     for place in ("cpu", "device"):
         config = small_config.model_copy(update={"augment": augment, "augment_on": place})
-        batch, module = PretrainBatches(corpus, config)(3), Shown()
-        PretrainStep(config.input_spec, augment)(module, batch)
-        seen.append(module)
+        seen.append(shown(config, PretrainBatches(corpus, config)(3)))
     here, there = seen
     assert here.grey.shape == (8, 1, 32, 32)
     assert (here.grey - there.grey).abs().max() < 2.5
@@ -66,10 +52,20 @@ def test_a_network_sees_the_same_views_wherever_they_are_made(small_corpus, smal
 def test_whole_images_and_the_numbers_of_their_views_go_to_a_device(small_corpus, small_config):
     corpus = open_corpus(small_corpus)
     config = small_config.model_copy(update={"augment_on": "device"})
-    images, numbers, visible, hidden = PretrainBatches(corpus, config)(3)
-    assert np.array_equal(images, corpus.read(batch_indices(3, num_images=20, global_batch=8, seed=0)))
-    assert [len(part) for part in (numbers, visible, hidden)] == [8, 8, 8]
+    images, numbers, size_px, hide, predict = PretrainBatches(corpus, config)(3)
+    assert np.array_equal(images[:, 0], corpus.read(batch_indices(3, num_images=20, global_batch=8, seed=0)))
+    assert [len(part) for part in (numbers, size_px, hide, predict)] == [8, 8, 8, 8]
     assert numbers.dtype == torch.float32
+
+
+def test_a_process_that_makes_only_its_rows_makes_the_same_ones(small_corpus, small_config):
+    corpus = open_corpus(small_corpus)
+    for place in ("cpu", "device"):
+        config = small_config.model_copy(update={"augment_on": place})
+        whole = PretrainBatches(corpus, config)(2)
+        for rows in (slice(0, 3), slice(3, 8)):
+            part = PretrainBatches(corpus, config, rows)(2)
+            assert all(torch.equal(some, every[rows]) for some, every in zip(part, whole, strict=True))
 
 
 def test_batches_depend_on_the_seed_and_survive_pickling(small_corpus, small_config):
@@ -78,7 +74,7 @@ def test_batches_depend_on_the_seed_and_survive_pickling(small_corpus, small_con
     again = pickle.loads(pickle.dumps(make))
     assert torch.equal(again(5)[0], make(5)[0])
     assert not torch.equal(other(5)[0], make(5)[0])
-    assert not torch.equal(make(6)[2], make(5)[2])
+    assert not torch.equal(make(6)[3], make(5)[3])
 
 
 def test_the_pictures_are_of_the_same_distinct_images_each_time(small_corpus):

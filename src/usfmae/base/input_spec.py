@@ -1,6 +1,6 @@
 """What a network wants to see; it travels with weights, corpora, runs and bundles."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -23,15 +23,18 @@ Crop = Literal["none", "sector"]
 texts and margins."""
 
 
+Side = Annotated[int, Field(ge=8, le=4096)]
+
+
 class InputSpec(Config):
     """Size, channels and standardisation of a network's input.
 
-    Prepared images are square uint8 grey; they are divided by 255, repeated over `channels`, then
-    `(x - mean) / std` per channel.
+    Prepared images are square uint8 grey; they are resized to the input, divided by 255, repeated over
+    `channels`, then `(x - mean) / std` per channel.
     """
 
-    image_px: int = Field(default=224, ge=8, le=4096)
-    """Side of the square input in pixels."""
+    image_px: Side | tuple[Side, Side] = 224
+    """Input side, or (height, width) of a rectangle into which the square is stretched, in pixels."""
 
     channels: int = Field(default=1, ge=1, le=16)
     """Input channels of the network; grey is repeated over them on the device."""
@@ -48,6 +51,11 @@ class InputSpec(Config):
     std: tuple[float, ...] = (GREY_STD,)
     """Per channel, of pixels in [0, 1]; positive."""
 
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Input (height, width) in pixels."""
+        return height_width(self.image_px)
+
     @field_validator("std")
     @classmethod
     def _positive(cls, std: tuple[float, ...]) -> tuple[float, ...]:
@@ -59,6 +67,11 @@ class InputSpec(Config):
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (1, self.channels):
                 raise ValueError(f"{name} needs 1 or {self.channels} values")
+
+
+def height_width(image_px: int | tuple[int, int]) -> tuple[int, int]:
+    """A side, or (height, width), as the latter."""
+    return (image_px, image_px) if isinstance(image_px, int) else image_px
 
 
 IMAGENET_INPUT = InputSpec(image_px=224, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from usfmae.base.input_spec import height_width
 from usfmae.engine.look import depth_basis, shadow_factor, speckle_tiles, tile_side, toned
 from usfmae.engine.views import AugmentConfig, Views, draw_views
 
@@ -32,7 +33,7 @@ def augment_batch(
         config: ranges and chances.
         rng: source of randomness of this batch.
     """
-    size_px = (image_px, image_px) if isinstance(image_px, int) else image_px
+    size_px = height_width(image_px)
     return apply_views(images, draw_views(len(images), images.shape[1], config, rng, size_px=size_px))
 
 
@@ -65,8 +66,11 @@ def apply_views(
 def whole_batch(
     images: UInt8[np.ndarray, "b s s"], *, image_px: int | tuple[int, int]
 ) -> UInt8[np.ndarray, "b h w"]:
-    """Each image whole, resized with antialiasing: what evaluation and serving see."""
-    size_px = (image_px, image_px) if isinstance(image_px, int) else image_px
+    """Each image whole, resized with antialiasing: what evaluation and serving see.
+
+    A rectangle is filled by stretching, as the crops of training are on average.
+    """
+    size_px = height_width(image_px)
     if images.shape[1:] == size_px:
         return images
     return np.stack([resized(image, size_px, "area") for image in images])
@@ -87,7 +91,7 @@ def resized(
         interpolation: "area" averages, without which fine texture aliases.
         out: filled and returned; None for a new array.
     """
-    height, width = (image_px, image_px) if isinstance(image_px, int) else image_px
+    height, width = height_width(image_px)
     flag = _FLAGS[interpolation]
     if interpolation == "area" and (image.shape[0] < height or image.shape[1] < width):
         flag = cv2.INTER_LINEAR

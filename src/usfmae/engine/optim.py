@@ -80,7 +80,7 @@ def build_optimizer(module: nn.Module, config: OptimConfig, *, encoder_prefix: s
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
     """Whether weight decay applies: matrices only, no tokens and positions."""
-    return parameter.ndim > 1 and not name.endswith(("cls_token", "mask_token", "pos_embed"))
+    return parameter.ndim > 1 and not name.endswith(("cls_token", "mask_token", "frame_token", "pos_embed"))
 
 
 def layer_of(name: str, encoder_prefix: str = "") -> int | None:

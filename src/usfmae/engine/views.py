@@ -30,7 +30,7 @@ class AugmentConfig(Config):
     """Area of the crop as a fraction of the image; a crop that does not fit is drawn again."""
 
     aspect: Range = (0.75, 4 / 3)
-    """Width over height of the crop, before it takes the shape of the view."""
+    """Width over height of the crop, before it is resized to the input."""
 
     flip_across: float = Field(default=0.5, ge=0, le=1)
     """Chance to mirror left and right."""
@@ -162,7 +162,7 @@ def draw_views(
         rng: source of randomness of this batch.
         size_px: height and width of the views.
     """
-    heights, widths = _crop_sizes(batch, side, config, rng, size_px)
+    heights, widths = _crop_sizes(batch, side, config, rng)
     down, across = rng.random(batch), rng.random(batch)
     flip_across = rng.random(batch) < config.flip_across
     flip_down = rng.random(batch) < config.flip_down
@@ -203,24 +203,21 @@ _ATTEMPTS = 10
 
 
 def _crop_sizes(
-    b: int, side: int, config: AugmentConfig, rng: np.random.Generator, size_px: tuple[int, int]
+    b: int, side: int, config: AugmentConfig, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, " b"], Int[np.ndarray, " b"]]:
-    """Heights and widths: the first of ten draws that fits into the image, else all that has the shape.
+    """Heights and widths: the first of ten draws that fits into the image, else the whole image.
 
-    That is torchvision's rule, by which the paper's scale of (0.5, 2.0) means crops of half to all. For
-    views that are not square, area and aspect are relative to the largest rectangle of their shape.
+    That is torchvision's rule, by which the paper's scale of (0.5, 2.0) means crops of half to all. A view
+    that is not square stretches its crop, as evaluation stretches the whole square.
     """
-    longest = max(size_px)
-    full_height, full_width = (max(1, round(side * pixels / longest)) for pixels in size_px)
-    area = rng.uniform(config.scale[0], config.scale[1], (_ATTEMPTS, b)) * full_height * full_width
+    area = rng.uniform(config.scale[0], config.scale[1], (_ATTEMPTS, b)) * side * side
     ratio = np.exp(rng.uniform(math.log(config.aspect[0]), math.log(config.aspect[1]), (_ATTEMPTS, b)))
-    ratio *= size_px[1] / size_px[0]
     heights = np.sqrt(area / ratio).round().astype(int)
     widths = np.sqrt(area * ratio).round().astype(int)
     fits = (heights <= side) & (widths <= side) & (heights > 0) & (widths > 0)
     first = fits.argmax(axis=0), np.arange(b)
     any_fits = fits[first]
-    return np.where(any_fits, heights[first], full_height), np.where(any_fits, widths[first], full_width)
+    return np.where(any_fits, heights[first], side), np.where(any_fits, widths[first], side)
 
 
 def _log(limits: Range) -> Range:

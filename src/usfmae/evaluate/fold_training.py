@@ -37,7 +37,7 @@ class FinetuneBatches:
     labels: Int64[np.ndarray, " n"]
     """Their classes."""
 
-    image_px: int
+    image_px: int | tuple[int, int]
     """Side of the views."""
 
     batch: int

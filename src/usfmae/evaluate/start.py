@@ -99,11 +99,11 @@ def open_start(
         loaded = load_encoder(weights, image_px=image_px, drop_path=drop_path)
         log.info("%s: %s", weights, loaded.report.summary())
         return Start(loaded.encoder, loaded.input_spec, "pretrained", loaded.sha256)
-    spec = InputSpec(image_px=network.image_size_px[0], channels=network.channels, fit=fit, crop=crop)
+    spec = InputSpec(image_px=network.image_px, channels=network.channels, fit=fit, crop=crop)
     if like is not None:
         file = read_weights(like)
         network, spec = file.config, file.input_spec
-    side = image_px or network.image_size_px[0]
+    side = image_px or network.image_px
     changes: dict[str, Any] = {"image_px": side, "drop_path": drop_path}
     encoder = VisionTransformer(make_config(ViTConfig, network.model_dump() | changes))
     start_weights(encoder, torch.Generator().manual_seed(seed_for(seed, "start")))

@@ -1,4 +1,4 @@
-"""Multi-head self-attention, with the fastest kernel for the device and number type."""
+"""Multi-head attention, to oneself or to others, with the fastest kernel for the device and number type."""
 
 import torch
 from jaxtyping import Float
@@ -41,6 +41,34 @@ class Attention(nn.Module):
             kv = F.linear(tokens, weight[d:], bias[d:])
             k, v = kv.reshape(b, n, 2, heads, width).permute(2, 0, 3, 1, 4).unbind(0)
         out: Tensor = self.proj(attend(q, k, v).transpose(1, 2).reshape(b, asking, d))
+        return out
+
+
+class CrossAttention(nn.Module):
+    """Attention of one set of tokens to another, with CrossMAE's key names (`q`, `kv`, `proj`).
+
+    Args:
+        dim: width of an asking token.
+        memory_dim: width of an answering token.
+        num_heads: divides `dim`.
+    """
+
+    def __init__(self, dim: int, memory_dim: int, num_heads: int) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads={num_heads} does not divide dim={dim}")
+        self.num_heads = num_heads
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(memory_dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, asking: Float[Tensor, "b n d"], memory: Float[Tensor, "b m e"]) -> Tensor:
+        """One row per asking token, each made of what the memory answers it."""
+        b, n, d = asking.shape
+        heads, width = self.num_heads, d // self.num_heads
+        q = self.q(asking).reshape(b, n, heads, width).transpose(1, 2)
+        k, v = self.kv(memory).reshape(b, -1, 2, heads, width).permute(2, 0, 3, 1, 4).unbind(0)
+        out: Tensor = self.proj(attend(q, k, v).transpose(1, 2).reshape(b, n, d))
         return out
 
 

@@ -6,6 +6,7 @@ hidden tokens, and only those are predicted and scored.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -13,10 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from usfmae.base.config import Config
-from usfmae.models.masking import Hiding
+from usfmae.models.cross_decoder import CrossDecoder, EncodedContext
+from usfmae.models.masking import Hiding, HidingConfig, count_hidden
 from usfmae.models.patches import channels_first, channels_last, patchify, unpatchify
-from usfmae.models.positions import sincos_positions
-from usfmae.models.vit import Block, VisionTransformer, ViTConfig, take_rows
+from usfmae.models.positions import decoder_positions, sincos_positions
+from usfmae.models.vit import SIZES, Block, VisionTransformer, ViTConfig, take_rows
 
 NORM_EPS = 1e-6
 """Added to a patch's variance before it divides (the reference code's value)."""
@@ -34,9 +36,22 @@ class DecoderConfig(Config):
     num_heads: int = Field(default=16, ge=1)
     """Attention heads; 16 in the paper; divides `dim`."""
 
+    kind: Literal["self", "cross"] = "self"
+    """self: hidden patches see each other and what is visible (MAE); cross: only the latter (CrossMAE)."""
+
+    predict_ratio: float = Field(default=1.0, gt=0, le=1)
+    """Share of the hidden patches that is predicted, drawn anew for each image and step; the rest is neither
+    seen nor asked for."""
+
+    layers_seen: int = Field(default=1, ge=1)
+    """Encoder layers of which each block of a cross decoder sees its own learned mix: 1 for the last alone,
+    else so many, evenly spaced and ending with the last."""
+
     def model_post_init(self, _context: object) -> None:
         if self.dim % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} does not divide dim={self.dim}")
+        if self.layers_seen > 1 and self.kind != "cross":
+            raise ValueError(f"layers_seen={self.layers_seen} needs kind=cross")
 
 
 class MaeConfig(Config):
@@ -51,8 +66,50 @@ class MaeConfig(Config):
     hide_ratio: float = Field(default=0.75, gt=0, lt=1)
     """Fraction of patches hidden."""
 
+    hiding: HidingConfig = HidingConfig()
+    """Where the hidden patches lie."""
+
     normalised_pixels: bool = True
     """Predict each patch standardised by its own mean and variance (He et al.), or plain pixels (USF-MAE)."""
+
+    loss_in: Literal["everywhere", "sector"] = "everywhere"
+    """Score all hidden patches, or only those with echo; hiding by sector always does the second."""
+
+    context: Literal["none", "clip"] = "none"
+    """clip: another frame of the same clip comes along, and the decoder may look at its visible patches."""
+
+    def model_post_init(self, _context: object) -> None:
+        self.check_hiding(self.encoder.grid)
+        num_layers = SIZES[self.encoder.size][1]
+        if self.decoder.layers_seen > num_layers:
+            raise ValueError(
+                f"decoder.layers_seen={self.decoder.layers_seen}: the encoder has {num_layers} layers"
+            )
+
+    @property
+    def hides_by_view(self) -> bool:
+        """Whether what is hidden or scored depends on the pixels of a view."""
+        return self.hiding.kind == "sector" or self.loss_in == "sector"
+
+    def check_hiding(self, grid: tuple[int, int]) -> None:
+        """Raise ValueError if no patches can be hidden as asked in images of (down, across) patches."""
+        num_hidden = count_hidden(grid[0] * grid[1], self.hide_ratio)
+        block, share = self.hiding.block, self.decoder.predict_ratio
+        if self.hiding.kind == "block" and block > min(grid):
+            raise ValueError(f"hiding.block={block} does not fit into {grid[0]} x {grid[1]} patches")
+        if not round(share * num_hidden):
+            raise ValueError(f"decoder.predict_ratio={share} predicts none of {num_hidden} hidden patches")
+
+
+@dataclass(frozen=True)
+class Context:
+    """Another frame for each image of a batch."""
+
+    images: Float[Tensor, "b c h w"]
+    """Standardised, of the size of the images that they accompany."""
+
+    visible: Int[Tensor, "b v"]
+    """Which of their patches may be seen."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +117,7 @@ class MaeOutput:
     """What one forward pass gives."""
 
     loss: Float[Tensor, ""]
-    """Mean squared error over hidden patches."""
+    """Mean squared error over the hidden patches that are scored."""
 
     prediction: Float[Tensor, "b h d"]
     """Predicted hidden patches (down, across, channel), in the order of `hiding.hidden`."""
@@ -69,10 +126,15 @@ class MaeOutput:
 class Decoder(nn.Module):
     """Small transformer from visible tokens to hidden pixels."""
 
-    def __init__(self, config: DecoderConfig, encoder: ViTConfig, encoder_dim: int) -> None:
+    def __init__(
+        self, config: DecoderConfig, encoder: ViTConfig, encoder_dim: int, *, with_context: bool = False
+    ) -> None:
         super().__init__()
+        self.grid = encoder.grid
         self.embed = nn.Linear(encoder_dim, config.dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.dim))
+        if with_context:
+            self.frame_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.pos_embed = nn.Parameter(sincos_positions(encoder.grid, config.dim), requires_grad=False)
         self.blocks = nn.ModuleList(
             Block(config.dim, config.num_heads, norm_eps=encoder.norm_eps) for _ in range(config.num_layers)
@@ -82,21 +144,29 @@ class Decoder(nn.Module):
 
     def forward(
         self,
-        encoded: Float[Tensor, "b tokens d"],
-        visible: Int[Tensor, "b v"],
-        hidden: Int[Tensor, "b h"],
+        encoded: list[Float[Tensor, "b tokens d"]],
+        hiding: Hiding,
+        grid: tuple[int, int],
+        context: EncodedContext | None = None,
     ) -> Float[Tensor, "b h p"]:
-        """Predict the hidden patches from the encoder's tokens (class token first)."""
-        tokens = self.embed(encoded)
-        positions = self.pos_embed[0]
-        places = torch.cat([torch.zeros_like(visible[:, :1]), visible + 1], dim=1)
-        asked = self.mask_token + positions[hidden + 1]
-        tokens = torch.cat([tokens + positions[places], asked], dim=1)
+        """Predict the hidden patches from the encoder's last tokens (class token first)."""
+        positions = decoder_positions(self.pos_embed, own=self.grid, grid=grid)
+        parts = [self.embed(encoded[-1]) + positions[_places(hiding.visible)]]
+        if context is not None:
+            other = self.embed(context.layers[-1]) + positions[_places(context.visible)]
+            parts.append(other + self.frame_token)
+        parts.append(self.mask_token + positions[hiding.hidden + 1])
+        tokens = torch.cat(parts, dim=1)
         for block in self.blocks[:-1]:
             tokens = block(tokens)
-        tokens = self.blocks[-1](tokens, num_queries=hidden.shape[1])
+        tokens = self.blocks[-1](tokens, num_queries=hiding.hidden.shape[1])
         out: Tensor = self.pred(self.norm(tokens))
         return out
+
+
+def _places(visible: Int[Tensor, "b v"]) -> Int[Tensor, "b tokens"]:
+    """Rows of the positions that belong to the class token and the visible patches."""
+    return torch.cat([torch.zeros_like(visible[:, :1]), visible + 1], dim=1)
 
 
 class MaskedAutoencoder(nn.Module):
@@ -110,20 +180,38 @@ class MaskedAutoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = VisionTransformer(config.encoder)
-        self.decoder = Decoder(config.decoder, config.encoder, self.encoder.embed_dim)
+        self.decoder = build_decoder(config)
 
-    def forward(self, images: Float[Tensor, "b c h w"], hiding: Hiding) -> MaeOutput:
+    def forward(
+        self, images: Float[Tensor, "b c h w"], hiding: Hiding, context: Context | None = None
+    ) -> MaeOutput:
         """Hide, encode, predict, score.
 
         Args:
-            images: standardised as the run's `InputSpec` says.
+            images: standardised as the run's `InputSpec` says; of another size than the encoder's own, they
+                get the positions of their own grid.
             hiding: which patches the encoder may not see.
+            context: other frames whose visible patches help to predict (`config.context`).
         """
-        encoded = self.encoder(images, visible=hiding.visible)
-        prediction = self.decoder(encoded, hiding.visible, hiding.hidden)
-        target = take_rows(patchify(images, self.config.encoder.patch_px), hiding.hidden)
-        target = channels_last(target, self.config.encoder.channels)
-        loss = hidden_patch_loss(prediction, target, normalised=self.config.normalised_pixels)
+        encoder, b = self.config.encoder, len(images)
+        height, width = images.shape[2:]
+        grid = encoder.grid_of((height, width))
+        shown, visible = images, hiding.visible
+        if context is not None:
+            shown, visible = torch.cat([images, context.images]), torch.cat([visible, context.visible])
+        layers = self.encoder.layers(
+            shown, seen=self.config.decoder.layers_seen, visible=visible, at_px=(height, width)
+        )
+        other = None
+        if context is not None:
+            other = EncodedContext([layer[b:] for layer in layers], context.visible)
+            layers = [layer[:b] for layer in layers]
+        prediction = self.decoder(layers, hiding, grid, other)
+        target = take_rows(patchify(images, encoder.patch_px), hiding.hidden)
+        target = channels_last(target, encoder.channels)
+        loss = hidden_patch_loss(
+            prediction, target, normalised=self.config.normalised_pixels, scored=hiding.scored
+        )
         return MaeOutput(loss=loss, prediction=prediction)
 
     @torch.no_grad()
@@ -134,6 +222,7 @@ class MaskedAutoencoder(nn.Module):
         was never asked for them.
         """
         encoder = self.config.encoder
+        height, width = images.shape[2:]
         prediction = self.forward(images, hiding).prediction.float()
         patches = patchify(images, encoder.patch_px)
         hidden = channels_last(take_rows(patches, hiding.hidden), encoder.channels)
@@ -143,12 +232,37 @@ class MaskedAutoencoder(nn.Module):
         prediction = channels_first(prediction, encoder.channels).to(patches.dtype)
         places = hiding.hidden[:, :, None].expand(-1, -1, patches.shape[2])
         return unpatchify(
-            patches.scatter(1, places, prediction), grid=encoder.grid, patch_px=encoder.patch_px
+            patches.scatter(1, places, prediction),
+            grid=encoder.grid_of((height, width)),
+            patch_px=encoder.patch_px,
         )
 
 
+def build_decoder(config: MaeConfig) -> Decoder | CrossDecoder:
+    """The decoder that a configuration asks for."""
+    decoder, encoder, with_context = config.decoder, config.encoder, config.context == "clip"
+    encoder_dim = SIZES[encoder.size][0]
+    if decoder.kind == "self":
+        return Decoder(decoder, encoder, encoder_dim, with_context=with_context)
+    return CrossDecoder(
+        dim=decoder.dim,
+        num_layers=decoder.num_layers,
+        num_heads=decoder.num_heads,
+        layers_seen=decoder.layers_seen,
+        encoder_dim=encoder_dim,
+        grid=encoder.grid,
+        num_values=encoder.patch_px**2 * encoder.channels,
+        norm_eps=encoder.norm_eps,
+        with_context=with_context,
+    )
+
+
 def hidden_patch_loss(
-    prediction: Float[Tensor, "b h d"], target: Float[Tensor, "b h d"], *, normalised: bool = True
+    prediction: Float[Tensor, "b h d"],
+    target: Float[Tensor, "b h d"],
+    *,
+    normalised: bool = True,
+    scored: Float[Tensor, "b h"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean squared error over hidden patches (He et al. 2022, sec. 3, "Reconstruction target").
 
@@ -156,12 +270,19 @@ def hidden_patch_loss(
         prediction: what the decoder says; any number type, scored in fp32.
         target: the true patches in the same order.
         normalised: standardise each true patch by its own mean and unbiased variance first.
+        scored: weight of each patch within its image; None for all alike. The loss is the mean over images of
+            each image's weighted mean, so it does not depend on how a batch is cut; an image whose weights
+            are all 0 adds 0.
     """
     target = target.float()
     if normalised:
         mean, std = patch_moments(target)
         target = (target - mean) / std
-    return (prediction.float() - target).square().mean()
+    squared = (prediction.float() - target).square()
+    if scored is None:
+        return squared.mean()
+    each = (squared.mean(dim=2) * scored).sum(dim=1)
+    return (each / scored.sum(dim=1).clamp(min=1e-6)).mean()
 
 
 def patch_moments(

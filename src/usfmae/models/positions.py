@@ -1,5 +1,7 @@
 """Fixed sine-cosine positions on a grid of any shape, and resizing of learned ones."""
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +37,24 @@ def sincos_positions(grid: tuple[int, int], dim: int) -> Float[Tensor, "1 tokens
         halves += [angles.sin(), angles.cos()]
     patches = torch.cat(halves, dim=1)
     return torch.cat([torch.zeros(1, dim, dtype=torch.float64), patches]).float()[None]
+
+
+@lru_cache(maxsize=16)
+def sincos_positions_on(
+    grid: tuple[int, int], dim: int, device: torch.device
+) -> Float[Tensor, "1 tokens dim"]:
+    """`sincos_positions` on a device, computed and carried there once."""
+    with torch.inference_mode(False):  # what is remembered must do for training too
+        return sincos_positions(grid, dim).to(device)
+
+
+def decoder_positions(
+    stored: Float[Tensor, "1 tokens dim"], *, own: tuple[int, int], grid: tuple[int, int]
+) -> Float[Tensor, "all dim"]:
+    """Fixed positions of a decoder: those it stores for its `own` grid, else computed for `grid`."""
+    if grid == own:
+        return stored[0]
+    return sincos_positions_on(grid, stored.shape[2], stored.device)[0]
 
 
 def resize_positions(

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from usfmae.base.config import Config
 from usfmae.models.attention import Attention
 from usfmae.models.patches import patchify
-from usfmae.models.positions import sincos_positions
+from usfmae.models.positions import resize_positions, sincos_positions, sincos_positions_on
 
 ViTSize = Literal["ti", "s", "b", "l", "h"]
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -57,8 +57,11 @@ class ViTConfig(Config):
     @property
     def grid(self) -> tuple[int, int]:
         """Patches (down, across)."""
-        height, width = self.image_size_px
-        return height // self.patch_px, width // self.patch_px
+        return self.grid_of(self.image_size_px)
+
+    def grid_of(self, size_px: tuple[int, int]) -> tuple[int, int]:
+        """Patches (down, across) of an image of another (height, width) in pixels."""
+        return size_px[0] // self.patch_px, size_px[1] // self.patch_px
 
     @property
     def num_patches(self) -> int:
@@ -151,9 +154,14 @@ class VisionTransformer(nn.Module):
             for index in range(num_layers)
         )
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
+        self._learned: bool | None = None
 
     def forward(
-        self, images: Float[Tensor, "b c h w"], *, visible: Int[Tensor, "b v"] | None = None
+        self,
+        images: Float[Tensor, "b c h w"],
+        *,
+        visible: Int[Tensor, "b v"] | None = None,
+        at_px: tuple[int, int] | None = None,
     ) -> Float[Tensor, "b tokens d"]:
         """Encode images, or only the visible patches of them.
 
@@ -162,6 +170,8 @@ class VisionTransformer(nn.Module):
         Args:
             images: standardised as the weights' `InputSpec` says; the size of `config.image_px`.
             visible: indices of the patches to encode, the same number in each image; None for all.
+            at_px: (height, width) of the images where they are meant to be of another size; positions are
+                then those of their grid.
 
         Returns:
             The class token and one token per (visible) patch, in the order of `visible`.
@@ -169,21 +179,55 @@ class VisionTransformer(nn.Module):
         Raises:
             ValueError: the images are of another size or number of channels.
         """
-        wanted = (self.config.channels, *self.config.image_size_px)
+        return self.layers(images, seen=1, visible=visible, at_px=at_px)[0]
+
+    def layers(
+        self,
+        images: Float[Tensor, "b c h w"],
+        *,
+        seen: int,
+        visible: Int[Tensor, "b v"] | None = None,
+        at_px: tuple[int, int] | None = None,
+    ) -> list[Float[Tensor, "b tokens d"]]:
+        """What `seen` blocks, evenly spaced and ending with the last, give; the last after the final norm.
+
+        Args and errors are those of `forward`, which gives the last alone.
+        """
+        wanted = (self.config.channels, *(at_px or self.config.image_size_px))
         if tuple(images.shape[1:]) != wanted:
             raise ValueError(f"images are {tuple(images.shape[1:])}, the network takes {wanted}")
         patches = patchify(images, self.config.patch_px)
-        positions = self.pos_embed[:, 1:]
+        own = self.positions_at(at_px or self.config.image_size_px)
+        positions = own[:, 1:]
         if visible is not None:
             patches = take_rows(patches, visible)
-            positions = self.pos_embed[0, 1:][visible]
+            positions = own[0, 1:][visible]
         tokens = self.patch_embed(patches) + positions
-        first = (self.cls_token + self.pos_embed[:, :1]).expand(images.shape[0], -1, -1)
+        first = (self.cls_token + own[:, :1]).expand(images.shape[0], -1, -1)
         tokens = torch.cat([first.to(tokens.dtype), tokens], dim=1)
-        for block in self.blocks:
+        num_layers = len(self.blocks)
+        chosen = {-(-num_layers * k // seen) for k in range(1, seen)}  # rounded up
+        kept = []
+        for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)
-        out: Tensor = self.norm(tokens)
-        return out
+            if number in chosen:
+                kept.append(tokens)
+        return [*kept, self.norm(tokens)]
+
+    def positions_at(self, size_px: tuple[int, int]) -> Float[Tensor, "1 tokens d"]:
+        """Positions for images of (height, width): the stored ones at the network's own size.
+
+        At another size sine-cosine positions are computed for that grid, learned ones resampled.
+        """
+        if size_px == self.config.image_size_px:
+            return self.pos_embed
+        grid = self.config.grid_of(size_px)
+        if self._learned is None:  # asked once: the answer waits for the device
+            fixed = sincos_positions(self.config.grid, self.embed_dim)
+            self._learned = not torch.equal(self.pos_embed.detach().cpu(), fixed)
+        if self._learned:
+            return resize_positions(self.pos_embed, old=self.config.grid, new=grid)
+        return sincos_positions_on(grid, self.embed_dim, self.pos_embed.device)
 
 
 def take_rows(rows: Tensor, indices: Int[Tensor, "b k"]) -> Tensor:
@@ -193,7 +237,8 @@ def take_rows(rows: Tensor, indices: Int[Tensor, "b k"]) -> Tensor:
 
 def start_weights(module: nn.Module, generator: torch.Generator) -> None:
     """MAE's start (He et al. 2022, appendix A.1): Xavier uniform for linear maps and the patch embedding,
-    zero biases, unit norms, 0.02 normal for class and mask tokens; drawn from `generator` in module order."""
+    zero biases, unit norms, 0.02 normal for class, mask and frame tokens; drawn from `generator` in module
+    order."""
     for name, child in module.named_modules():
         if isinstance(child, nn.Linear | nn.Conv2d):
             matrix = child.weight.data.view(child.weight.shape[0], -1)
@@ -204,5 +249,5 @@ def start_weights(module: nn.Module, generator: torch.Generator) -> None:
             nn.init.ones_(child.weight)
             nn.init.zeros_(child.bias)
         for own, parameter in child.named_parameters(recurse=False, prefix=name):
-            if own.endswith(("cls_token", "mask_token")):
+            if own.endswith(("cls_token", "mask_token", "frame_token")):
                 nn.init.normal_(parameter, std=0.02, generator=generator)

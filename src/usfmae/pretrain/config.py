@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from usfmae.base.config import Config
-from usfmae.base.input_spec import GREY_MEAN, GREY_STD, InputSpec
+from usfmae.base.input_spec import GREY_MEAN, GREY_STD, InputSpec, height_width
 from usfmae.corpus.balance import BalanceConfig
 from usfmae.engine.devices import AugmentPlace
 from usfmae.engine.loop import LoopConfig
@@ -22,6 +22,22 @@ class WatchConfig(Config):
 
     num_pictures: int = Field(default=8, ge=0)
     """Images shown as visible / reconstructed / original."""
+
+
+class ResolutionConfig(Config):
+    """A first part of the run at a smaller size, where a step costs less."""
+
+    start_px: int | tuple[int, int] | None = None
+    """Side, or (height, width), of the images of the first part; None for one size throughout."""
+
+    start_ratio: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the steps that the first part takes, rounded to a step."""
+
+    def size_px(self, step: int, *, total_steps: int, final_px: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the images of a step, counted from 0."""
+        if self.start_px is None or step >= round(self.start_ratio * total_steps):
+            return final_px
+        return height_width(self.start_px)
 
 
 class PretrainConfig(Config):
@@ -42,6 +58,9 @@ class PretrainConfig(Config):
     augment_on: AugmentPlace = "auto"
     """Where views are made: with OpenCV on the "cpu", in batches on the "device", or "auto": on a GPU if it
     trains there. Both make the same views to about one grey level."""
+
+    resolution: ResolutionConfig = ResolutionConfig()
+    """Steps of image size; weights and input spec are those of the final one, `model.encoder.image_px`."""
 
     balance: BalanceConfig = BalanceConfig()
     """How often images of large sources and long clips are drawn."""
@@ -74,14 +93,30 @@ class PretrainConfig(Config):
     """CPU threads; None for all that this process may use."""
 
     def model_post_init(self, _context: object) -> None:
-        if isinstance(self.model.encoder.image_px, tuple):
-            raise ValueError("model.encoder.image_px: pretraining takes square images")
+        self._check_resolution()
         self.input_spec  # noqa: B018  (refuses a mean or std that does not fit the channels)
 
     @property
     def input_spec(self) -> InputSpec:
         """What the encoder will want to see, but for `fit` and `crop`, which are the corpus's."""
         encoder = self.model.encoder
-        return InputSpec(
-            image_px=encoder.image_size_px[0], channels=encoder.channels, mean=self.mean, std=self.std
-        )
+        return InputSpec(image_px=encoder.image_px, channels=encoder.channels, mean=self.mean, std=self.std)
+
+    def _check_resolution(self) -> None:
+        start, encoder = self.resolution.start_px, self.model.encoder
+        if start is None:
+            return
+        small = height_width(start)
+        if any(side % encoder.patch_px or side < encoder.patch_px for side in small):
+            raise ValueError(
+                f"resolution.start_px={start} is not a multiple of model.encoder.patch_px={encoder.patch_px}"
+            )
+        final = encoder.image_size_px
+        if small == final or small[0] > final[0] or small[1] > final[1]:
+            raise ValueError(
+                f"resolution.start_px={start} is not smaller than model.encoder.image_px={encoder.image_px}"
+            )
+        try:
+            self.model.check_hiding((small[0] // encoder.patch_px, small[1] // encoder.patch_px))
+        except ValueError as error:
+            raise ValueError(f"resolution.start_px={start}: {error}") from error

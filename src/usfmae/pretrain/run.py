@@ -76,7 +76,7 @@ def pretrain(
     set_up_cpu(config.threads)
     where = pick_device(device)
     corpus = open_corpus(corpus_folder)
-    if corpus.size_px < config.input_spec.image_px:
+    if corpus.size_px < max(config.input_spec.size_px):
         log.warning("the corpus has %d px images, enlarged to the network's input", corpus.size_px)
     _refuse_terms(corpus, config)
     spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
@@ -138,7 +138,7 @@ def pretrain(
     try:
         train(
             module,
-            PretrainStep(spec, config.augment),
+            PretrainStep(spec, config),
             _batches(corpus, config, total, pin=where.type == "cuda"),
             out=out,
             config=config.loop,
@@ -232,7 +232,8 @@ def _earlier_run(out: Path, config: PretrainConfig, inputs: dict[str, str]) -> d
     if not (out / RUN_FILE).exists():
         return {}
     record: dict[str, Any] = read_json(out / RUN_FILE)
-    before, now = record["made_by"]["settings"], config.model_dump(mode="json")
+    then = make_config(PretrainConfig, record["made_by"]["settings"])  # names newer than the run: defaults
+    before, now = then.model_dump(mode="json"), config.model_dump(mode="json")
     ignored = {"workers", "threads"}  # they change the speed, not the result
     changed = [name for name in now if name not in ignored and before.get(name) != now[name]]
     changed += [f"the {name}" for name in {*inputs, *record["made_by"]["inputs"]}

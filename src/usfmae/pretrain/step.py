@@ -1,6 +1,6 @@
 """Batch number s of a run, and the loss of a batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -15,10 +15,13 @@ from usfmae.engine.augment import apply_views
 from usfmae.engine.augment_device import apply_views_on_device
 from usfmae.engine.devices import to_input
 from usfmae.engine.loop import Batch
-from usfmae.engine.sampler import Weights, batch_indices
-from usfmae.engine.views import AugmentConfig, draw_views
-from usfmae.models.masking import Hiding, hide_patches
+from usfmae.engine.sampler import Weights, batch_indices, steps_in
+from usfmae.engine.views import draw_views
+from usfmae.models.hiding_choice import Turns, choose_hiding, draw_turns
+from usfmae.models.mae import Context
+from usfmae.models.masking import Hiding
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.context import Partners, find_partners
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,16 @@ class PretrainBatches:
     config: PretrainConfig
     """The run's settings."""
 
-    def __call__(self, step: int) -> Batch:
-        """Grey bytes "b p p", indices of visible patches "b v", indices of hidden patches "b h".
+    rows: slice = field(default_factory=lambda: slice(None))
+    """Which rows of each batch to make: those of this process. They are the same whoever makes them."""
 
-        If views are made on the device: whole images "b s s", the numbers of their views, then the indices.
+    def __call__(self, step: int) -> Batch:
+        """What `PretrainStep` makes views and hidden patches of, one row per image.
+
+        Of k frames (1; 2 with another frame of the clip, the image itself first): grey bytes "b k h w" of
+        the views or, where views are made on the device, of whole images; the numbers of their views "b k n"
+        (n is 0 where they are made); their size in pixels "b 2"; the numbers that decide what is hidden
+        "b k t"; and those that decide what of it is predicted "b p".
         """
         config = self.config
         indices = batch_indices(
@@ -44,24 +53,53 @@ class PretrainBatches:
             seed=config.seed,
             weights=self.weights,
         )
-        images = self.corpus.read(indices)
+        frames = [self._drawn(indices, step, "")]
+        if config.model.context == "clip":
+            others = self.partners.draw(indices, rng_for(config.seed, "context", step))
+            frames.append(self._drawn(others, step, " context"))
+        pixels, numbers, turns = zip(*frames, strict=True)
+        size_px = torch.tensor(self._size_px(step)).expand(len(pixels[0]), -1)
+        hide = torch.stack([each.hide for each in turns], dim=1)
+        return torch.stack(pixels, dim=1), torch.stack(numbers, dim=1), size_px, hide, turns[0].predict
+
+    def _drawn(self, indices: np.ndarray, step: int, what: str) -> tuple[Tensor, Tensor, Turns]:
+        """Pixels of one frame per image; `what` sets one draw of a step apart from another."""
+        config, size_px = self.config, self._size_px(step)
+        images = self.corpus.read(indices[self.rows])
         views = draw_views(
             len(indices),
             self.corpus.size_px,
             config.augment,
-            rng_for(config.seed, "augment", step),
-            size_px=config.model.encoder.image_size_px,
+            rng_for(config.seed, "augment" + what, step),
+            size_px=size_px,
         )
-        hiding = hide_patches(
-            config.global_batch,
-            config.model.encoder.num_patches,
-            hide_ratio=config.model.hide_ratio,
-            rng=torch.Generator().manual_seed(seed_for(config.seed, "hide", step)),
-        )
+        turns = draw_turns(
+            config.model,
+            len(indices),
+            config.model.encoder.grid_of(size_px),
+            rng=torch.Generator().manual_seed(seed_for(config.seed, "hide" + what, step)),
+        ).of(self.rows)
         if config.augment_on == "device":
-            whole, numbers = torch.from_numpy(images), torch.from_numpy(views.numbers())
-            return whole, numbers, hiding.visible, hiding.hidden
-        return torch.from_numpy(apply_views(images, views)), hiding.visible, hiding.hidden
+            return torch.from_numpy(images), torch.from_numpy(views.numbers()[self.rows]), turns
+        made = apply_views(images, views, range(len(indices))[self.rows])
+        return torch.from_numpy(made), torch.zeros(len(made), 0), turns
+
+    def _size_px(self, step: int) -> tuple[int, int]:
+        config = self.config
+        return config.resolution.size_px(
+            step, total_steps=self.total_steps, final_px=config.input_spec.size_px
+        )
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the run."""
+        config = self.config
+        return steps_in(config.epochs, num_images=len(self.corpus), global_batch=config.global_batch)
+
+    @cached_property
+    def partners(self) -> Partners:
+        """Which images are frames of one clip."""
+        return find_partners(self.corpus)
 
     @cached_property
     def weights(self) -> Weights | None:
@@ -77,20 +115,31 @@ class PretrainStep:
     input_spec: InputSpec
     """Standardisation, applied on the device."""
 
-    augment: AugmentConfig
-    """How views were drawn, where they are made on the device."""
+    config: PretrainConfig
+    """How views were drawn, and what is hidden and scored."""
 
     def __call__(self, module: nn.Module, batch: Batch) -> Tensor:
-        """Mean squared error over the hidden patches of the batch."""
-        views, *numbers, visible, hidden = batch
+        """Mean squared error over the hidden patches of the batch that are scored."""
         device = next(module.parameters()).device
-        if numbers:
-            views, drawn = (part.to(device, non_blocking=True) for part in (views, *numbers))
-            side = self.input_spec.image_px
-            views = apply_views_on_device(views, drawn, size_px=(side, side), config=self.augment)
-        hiding = Hiding(visible.to(device, non_blocking=True), hidden.to(device, non_blocking=True))
-        loss: Tensor = module(to_input(views, self.input_spec, device), hiding).loss
+        height, width = batch[2][0].tolist()  # before it goes to the device, so nothing waits for it
+        pixels, numbers, _, hide, predict = (part.to(device, non_blocking=True) for part in batch)
+        seen = [
+            self._seen(frame, drawn, Turns(turns, predict), (height, width))
+            for frame, drawn, turns in zip(pixels.unbind(1), numbers.unbind(1), hide.unbind(1), strict=True)
+        ]
+        (images, hiding), *others = ((to_input(v, self.input_spec, device), h) for v, h in seen)
+        context = (Context(frames, chosen.visible) for frames, chosen in others)
+        loss: Tensor = module(images, hiding, *context).loss
         return loss
+
+    def _seen(
+        self, pixels: Tensor, numbers: Tensor, turns: Turns, size_px: tuple[int, int]
+    ) -> tuple[Tensor, Hiding]:
+        """Grey views "b h w" and what of them is hidden."""
+        if numbers.shape[1]:
+            pixels = apply_views_on_device(pixels, numbers, size_px=size_px, config=self.config.augment)
+        model = self.config.model
+        return pixels, choose_hiding(model, turns, grid=model.encoder.grid_of(size_px), views=pixels)
 
 
 def picture_indices(corpus: Corpus, count: int, seed: int) -> np.ndarray:

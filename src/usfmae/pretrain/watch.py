@@ -12,8 +12,9 @@ from usfmae.base.files import new_file
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.seeds import seed_for
 from usfmae.engine.devices import to_input
+from usfmae.models.hiding_choice import choose_hiding, draw_turns
 from usfmae.models.mae import MaskedAutoencoder
-from usfmae.models.masking import Hiding, hide_patches
+from usfmae.models.masking import Hiding
 from usfmae.models.vit import VisionTransformer
 
 LiveEvaluation = Callable[[VisionTransformer, InputSpec], Sequence[dict[str, object]]]
@@ -30,7 +31,7 @@ class Watch:
     module: MaskedAutoencoder
     """The network in training."""
 
-    images: UInt8[np.ndarray, "k p p"]
+    images: UInt8[np.ndarray, "k h w"]
     """Images to reconstruct, already of the input size; may be none."""
 
     input_spec: InputSpec
@@ -75,14 +76,17 @@ class Watch:
     def _draw(self, step: int) -> None:
         config = self.module.config
         device = next(self.module.parameters()).device
-        hiding = hide_patches(
+        turns = draw_turns(
+            config,
             len(self.images),
-            config.encoder.num_patches,
-            hide_ratio=config.hide_ratio,
+            config.encoder.grid,
             rng=torch.Generator().manual_seed(seed_for(self.seed, "picture hiding")),
+            predict_all=True,
         )
+        views = torch.from_numpy(self.images)
+        hiding = choose_hiding(config, turns, grid=config.encoder.grid, views=views)
         hiding = Hiding(hiding.visible.to(device), hiding.hidden.to(device))
-        inputs = to_input(torch.from_numpy(self.images), self.input_spec, device)
+        inputs = to_input(views, self.input_spec, device)
         output = self.module.reconstruct(inputs, hiding)
         reconstructed = to_pixels(output, self.input_spec)
         patch_px, (rows, cols) = config.encoder.patch_px, config.encoder.grid

@@ -1,0 +1,64 @@
+"""Which other frame of the same clip accompanies an image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from usfmae.corpus.shards import Corpus
+
+
+@dataclass(frozen=True, eq=False)
+class Partners:
+    """Images that belong together, and the draw of another one for each image of a batch."""
+
+    order: Int[np.ndarray, " n"]
+    """All images, clip after clip."""
+
+    place: Int[np.ndarray, " n"]
+    """Where in `order` each image stands."""
+
+    start: Int[np.ndarray, " n"]
+    """Where in `order` the clip of each image begins."""
+
+    length: Int[np.ndarray, " n"]
+    """Images in the clip of each image."""
+
+    def draw(self, indices: Int[np.ndarray, " b"], rng: np.random.Generator) -> Int[np.ndarray, " b"]:
+        """Another image of the same clip for each, all equally likely; an image that is alone gets itself."""
+        lengths = self.length[indices]
+        ahead = 1 + np.floor(rng.random(len(indices)) * (lengths - 1)).astype(np.int64)
+        offset = (self.place[indices] - self.start[indices] + ahead) % lengths
+        partners: Int[np.ndarray, " b"] = self.order[self.start[indices] + offset]
+        return partners
+
+
+def find_partners(corpus: Corpus) -> Partners:
+    """Frames of one file and one group belong together; images whose file gave no other, by their group.
+
+    A group is what the manifest calls one: the patient where known, else the file. It counts beside the file,
+    since a file of arrays may hold many patients.
+    """
+    table = corpus.manifest
+    sources, groups, paths = (table[name].to_pylist() for name in ("source", "group", "path"))
+    by_group = _numbered(list(zip(sources, groups, strict=True)))
+    by_file = _numbered(list(zip(sources, groups, paths, strict=True)))
+    alone = np.bincount(by_file)[by_file] == 1
+    return group_by(np.where(alone, by_group, by_file + by_group.max(initial=-1) + 1))
+
+
+def group_by(members: Int[np.ndarray, " n"]) -> Partners:
+    """Partners from the number of the clip that each image is of."""
+    order = np.argsort(members, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    _, first, which, counts = np.unique(
+        members[order], return_index=True, return_inverse=True, return_counts=True
+    )
+    return Partners(order, place, first[which][place], counts[which][place])
+
+
+def _numbered(names: Sequence[tuple[str, ...]]) -> Int[np.ndarray, " n"]:
+    numbers: dict[tuple[str, ...], int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
