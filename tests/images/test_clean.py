@@ -12,6 +12,7 @@ from usfmae.base.seeds import rng_for
 from usfmae.images import clean as clean_module
 from usfmae.images.clean import CleanConfig, clean_frame
 from usfmae.images.frame import Frame, FrameSource
+from usfmae.images.marks import find_marks
 from usfmae.images.simulate.anatomy import cached_anatomy, draw_plane
 from usfmae.images.simulate.burn_in import KINDS, burn_in
 from usfmae.images.simulate.device import DEVICES
@@ -123,14 +124,18 @@ def test_growing_covers_more(marked):
     assert sizes[0] < sizes[1] < sizes[2]
 
 
-def test_what_filling_would_hardly_change_is_left(marked):
+def test_the_doubtful_rim_is_left_where_filling_would_hardly_change_it(marked):
     loose, strict = (
         clean_frame(still(marked), config=CleanConfig(max_filled_ratio=1, least_change=least))
         for least in (0, 60)
     )
     assert loose.mask[strict.mask].all()
+    certain = find_marks(marked).certain
     change = np.abs(strict.frame.pixels.astype(int) - marked)
-    assert change[strict.mask].min() >= 60
+    rim = strict.mask & ~certain
+    assert 0 < rim.sum() < (loose.mask & ~certain).sum()
+    assert change[rim].min() >= 60
+    assert strict.mask[certain].all()
     assert not change[~strict.mask].any()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from usfmae.base.seeds import rng_for
 from usfmae.images.fill import grown
-from usfmae.images.flow import flow_pixels
+from usfmae.images.flow import areas_of_one_hue, flow_pixels
 from usfmae.images.frame import Colour, Grey
 from usfmae.images.marks import MARK_KINDS, find_marks, static_marks
 from usfmae.images.simulate.anatomy import cached_anatomy, draw_plane
@@ -215,3 +215,29 @@ def test_a_flashing_strip_is_not_enough_of_a_change():
     flash = still.copy()
     flash[:, ::5] = 255
     assert not static_marks([still, flash, still]).any()
+
+
+@pytest.mark.parametrize("ink", [(255, 60, 60), (80, 160, 255), (255, 160, 0)], ids=["red", "blue", "orange"])
+def test_text_in_a_colour_of_flow_is_a_mark_beside_flow_that_is_not(frames, ink):
+    pixels, flow = with_flow(frames[0], ramp="red" if ink[2] else "blue")
+    sheet = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.putText(sheet, "R-OV 12mm", (30, 170), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1, cv2.LINE_AA)
+    alpha = sheet[..., None] / 255
+    shown = (pixels * (1 - alpha) + alpha * np.array(ink)).astype(np.uint8)
+    assert (flow & flow_pixels(shown)).sum() > 100, "without flow the rule is not asked"
+    found = find_marks(shown)
+    assert covered(found.all, sheet > 130) >= 0.9
+    assert covered(found.all, flow) < 0.02
+    assert not (found.flow & found.all).any()
+
+
+def test_an_area_mixed_of_one_ink_and_grey_has_one_hue_and_a_ramp_of_two_colours_has_not():
+    pixels = np.full((20, 40, 3), 90, np.uint8)
+    mixed = np.linspace(0.4, 1, 12)[:, None, None] * (np.array([255, 40, 40]) - 90.0) + 90
+    ramp = np.linspace([255, 0, 0], [255, 200, 0], 12)[:, None]
+    pixels[4:16, 4:12] = mixed.round()
+    pixels[4:16, 24:32] = ramp.round()
+    found = areas_of_one_hue(pixels)
+    assert found[4:16, 4:12].all()
+    assert found.sum() == 12 * 8
+    assert not areas_of_one_hue(np.full((20, 40, 3), 90, np.uint8)).any()

@@ -20,8 +20,7 @@ PLANTED = ("Zapfenstein", "Q7731904", "Klinik-Xylo", "19530717", "Geheimnotiz", 
 def planted_dicom(path: Path, seed: int, *, cut: bool = False, pixels: np.ndarray | None = None) -> Path:
     """An ultrasound still with an identity in tags, private tags, a nested sequence and an overlay."""
     if pixels is None:
-        coarse = np.random.default_rng(seed).integers(0, 256, (8, 10), dtype=np.uint8)
-        pixels = coarse.repeat(8, axis=0).repeat(8, axis=1)
+        pixels, _ = sector_of(LINEAR, seed)
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

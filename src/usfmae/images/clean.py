@@ -35,15 +35,15 @@ class CleanConfig(Config):
     max_filled_ratio: float = Field(default=0.08, ge=0, le=1)
     """A frame of which more than this share of the sector would be filled is left unfilled and flagged."""
 
-    grow_px: int = Field(default=1, ge=0, le=8)
-    """Pixels that a found mark is grown by, for its anti-aliased and compressed rim; per 416 pixels of the
-    longest side in larger frames."""
+    grow_px: int = Field(default=0, ge=0, le=8)
+    """Pixels that a found mark is grown by; per 416 pixels of the longest side in larger frames. The network
+    marks the anti-aliased rim itself."""
 
-    least_change: int = Field(default=20, ge=0, le=255)
-    """Pixels of a mark, rim included, that filling would change by fewer grey levels are left as they are:
-    between letters and dots the echo is still there. Not used by "paper"."""
+    least_change: int = Field(default=10, ge=0, le=255)
+    """Pixels of the doubtful rim of a mark that filling would change by fewer grey levels are left as they
+    are. Not used by "paper"."""
 
-    fill: Fill = "telea"
+    fill: Fill = "smooth"
     """How marked pixels get their new values; `benchmarks/marks.py` compares them."""
 
     read_words: bool = False
@@ -104,8 +104,8 @@ def clean_frame(
             mask |= tint & grown(marks.all, round(TINT_REACH_PX * scale))
         mask &= ~marks.flow
         filled = fill(frame.pixels, mask, how=config.fill)
-        change = _change(frame.pixels, filled) >= config.least_change
-        mask &= change | tint if frame.pixels.ndim == 3 else change
+        wanted = marks.certain | (_change(frame.pixels, filled) >= config.least_change)
+        mask &= wanted | tint if frame.pixels.ndim == 3 else wanted
         filled[~mask] = frame.pixels[~mask]
     share = float(mask.mean() if sector is None else (mask & sector).sum() / max(1, sector.sum()))
     if share <= config.max_filled_ratio:

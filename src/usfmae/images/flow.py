@@ -18,6 +18,9 @@ CORE_PX, CORE_AREA_PX = 3, 12
 CORE_SPREAD = 14.0
 """... or flat: over that area, Y, Cr or Cb of flow varies by such a standard deviation."""
 
+ONE_HUE_DEG = 5.0
+"""Ink keeps its hue where it is thin and mixes with grey; over an area of flow the hue varies by more."""
+
 INK_FROM_FLOW_PX = 4
 """Colour so close to flow may be part of it."""
 
@@ -65,6 +68,28 @@ def coloured_ink(
         side = 2 * INK_FROM_FLOW_PX + 1
         coloured &= cv2.dilate(flow.astype(np.uint8), np.ones((side, side), np.uint8)) == 0
     return np.zeros(coloured.shape, bool) if too_much else np.asarray(coloured)
+
+
+def areas_of_one_hue(pixels: Colour) -> Bool[np.ndarray, "height width"]:
+    """The connected coloured areas, of whatever colour, in which the hue varies by less than `ONE_HUE_DEG`.
+
+    The hue of a pixel is the direction of (Cr, Cb); it counts by how far it is from grey, and its spread is
+    the circular standard deviation (Mardia and Jupp 2000, "Directional Statistics", sec. 2.3).
+    """
+    colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YCrCb)
+    coloured = _hues(colours)[1] >= FAINT_DIFFERENCE
+    if not coloured.any():
+        return np.zeros(coloured.shape, bool)
+    found = colours[coloured].astype(np.float64) - 128
+    num, labels = cv2.connectedComponents(coloured.astype(np.uint8), connectivity=8)
+    area = labels[coloured]
+    red, blue = (np.bincount(area, found[:, k], minlength=num) for k in (1, 2))
+    total = np.bincount(area, np.hypot(found[:, 1], found[:, 2]), minlength=num)
+    resultant = np.hypot(red, blue) / np.maximum(total, 1e-9)
+    spread = np.degrees(np.sqrt(-2 * np.log(np.clip(resultant, 1e-9, 1))))
+    uniform = spread < ONE_HUE_DEG
+    uniform[0] = False
+    return np.asarray(uniform[labels])
 
 
 def _hues(colours: Colour) -> tuple[Bool[np.ndarray, "height width"], Int16[np.ndarray, "height width"]]:

@@ -1,4 +1,4 @@
-"""A network of 40,000 weights that says which pixels are burned-in marks, run by OpenCV on the CPU.
+"""A network of 105,000 weights that says which pixels are burned-in marks, run by ONNX Runtime on one core.
 
 Fitted by `benchmarks/marks_fit.py` on marks planted in development frames (`simulate.burn_in`). A
 rule on grey levels cannot do it: many marks are no brighter than the speckle around them; shape tells.
@@ -6,6 +6,7 @@ rule on grey levels cannot do it: many marks are no brighter than the speckle ar
 
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,9 +32,7 @@ def mark_logits(
         Log odds that a pixel is a mark, and scores of text, caliper, line, logo and other at half size
         (of the height and width rounded up to a multiple of 8).
     """
-    net = _network()
-    net.setInput(planes(pixels))
-    out = np.asarray(net.forward())[0]
+    out = np.asarray(_network().run(None, {"planes": planes(pixels)})[0])[0]
     _, rows, columns = out.shape
     shuffled = out[:4].reshape(2, 2, rows, columns).transpose(2, 0, 3, 1).reshape(2 * rows, 2 * columns)
     return np.ascontiguousarray(shuffled[: pixels.shape[0], : pixels.shape[1]]), out[4:]
@@ -59,6 +58,10 @@ def planes(pixels: Grey | Colour) -> Float[np.ndarray, "1 3 rows columns"]:
 
 
 @cache
-def _network() -> cv2.dnn.Net:
+def _network() -> Any:
+    import onnxruntime  # takes a sixth of a second, and most programs never need it
+
     stored = files("usfmae.images").joinpath("marks.onnx").read_bytes()
-    return cv2.dnn.readNetFromONNX(np.frombuffer(stored, np.uint8))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # files are shared out over processes
+    return onnxruntime.InferenceSession(stored, options, providers=["CPUExecutionProvider"])

@@ -1,7 +1,8 @@
 """Burned-in marks: text, calipers, measurement lines, logos and other things that are no echo.
 
 The network of `mark_network` proposes pixels; what is plainly colour or power Doppler is taken back, because
-flow is signal. In clips, bright pixels that stay while their surroundings change are marks too.
+flow is signal, but red or blue ink is told from flow by its one hue. In clips, bright pixels that stay while
+their surroundings change are marks too.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int32, UInt8
 
-from usfmae.images.flow import coloured_ink, flow_pixels
+from usfmae.images.fill import grown
+from usfmae.images.flow import areas_of_one_hue, coloured_ink, flow_pixels
 from usfmae.images.frame import Colour, Grey
 from usfmae.images.mark_network import mark_logits
 
@@ -22,11 +24,22 @@ MARK_KINDS: tuple[MarkKind, ...] = ("text", "caliper", "line", "logo", "other")
 SURE_LOGIT = 8.0
 """Added where colour alone says that a pixel is ink."""
 
+FLOW_DOUBT, FLOW_RIM_PX = 4.0, 2
+"""Taken off where a pixel has a colour of flow but lies in an area of one hue, as ink does, and so near to
+flow."""
+
 LONGEST_PX = 416
 """Larger frames are shrunk to this for the search; the network was fitted on frames of 160 to 500 pixels."""
 
-CORE_LOGIT, RIM_LOGIT = 0.5, -1.5
+CORE_LOGIT, RIM_LOGIT = -0.5, -1.5
 """A mark has a pixel above the first, and reaches as far as its pixels are above the second."""
+
+CERTAIN_LOGIT = 0.5
+"""Above, a pixel is filled whatever that changes; see `clean.CleanConfig.least_change`."""
+
+LETTER_LOGIT, LETTER_GAIN, LETTER_REACH_PX = 2.0, 1.5, (2, 10)
+"""Letters stand in lines: pixels so near (rows, columns) to plain letters, those above the first, gain the
+second."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,9 @@ class Marks:
     other: Bool[np.ndarray, "height width"]
     """Scales, grey bars, body marks, arrows, and what only its stillness in a clip gave away."""
 
+    certain: Bool[np.ndarray, "height width"]
+    """Marked pixels that are no doubtful rim."""
+
     flow: Bool[np.ndarray, "height width"]
     """Colour and power Doppler: no mark, and not to be filled."""
 
@@ -106,20 +122,26 @@ def find_marks(
         small = (max(1, round(width * shrink)), max(1, round(height * shrink)))
         seen = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA))
     logits, kinds = mark_logits(seen)
+    logits[_beside_letters(logits, kinds)] += LETTER_GAIN
     flow = np.zeros(seen.shape[:2], bool)
     if pixels.ndim == 3:
         flow = flow_pixels(seen)
         if sector is not None:
             flow &= _resized(sector, flow.shape)
         logits[coloured_ink(seen, flow)] += SURE_LOGIT
-        logits[flow] = -np.inf
+        surely = flow & ~areas_of_one_hue(seen)
+        logits[flow | grown(surely, FLOW_RIM_PX)] -= FLOW_DOUBT
+        logits[surely] = -np.inf
     labels, num = _connected(logits)
     by_kind = _kinds_of(labels, num, kinds)
     masks = [_resized(by_kind == index + 1, (height, width)) for index in range(len(MARK_KINDS))]
     if static is not None:
         masks[-1] |= static & ~np.logical_or.reduce(masks[:-1])
+    marked = np.logical_or.reduce(masks)
+    certain = _resized(logits > CERTAIN_LOGIT, (height, width)) & marked
+    flow = _resized(flow, (height, width)) & ~marked
     text, caliper, line, logo, other = masks
-    return Marks(text, caliper, line, logo, other, _resized(flow, (height, width)), _boxes(masks))
+    return Marks(text, caliper, line, logo, other, certain, flow, _boxes(masks))
 
 
 def static_marks(
@@ -152,6 +174,16 @@ def static_marks(
     around = cv2.boxFilter(change, cv2.CV_32F, (25, 25))
     share = cv2.boxFilter((change > most_change).astype(np.float32), cv2.CV_32F, (25, 25))
     return np.asarray(still & (around > 1.5 * most_change) & (share > 0.5))
+
+
+def _beside_letters(
+    logits: Float[np.ndarray, "height width"], kinds: Float[np.ndarray, "5 half_height half_width"]
+) -> Bool[np.ndarray, "height width"]:
+    rows, columns = np.nonzero(logits > LETTER_LOGIT)
+    letters = np.zeros(logits.shape, np.uint8)
+    letters[rows, columns] = kinds[:, rows // 2, columns // 2].argmax(axis=0) == MARK_KINDS.index("text")
+    down, across = LETTER_REACH_PX
+    return np.asarray(cv2.dilate(letters, np.ones((2 * down + 1, 2 * across + 1), np.uint8)) > 0)
 
 
 def _connected(
