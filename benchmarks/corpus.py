@@ -151,7 +151,7 @@ def build_cleaned(data: Path, out: Path, figures: dict[str, float]) -> list[tupl
 
 
 def clips(data: Path, figures: dict[str, float]) -> list[tuple[str, str, str, str]]:
-    """Frames of POCUS clips that are decoded, compared and chosen from; then those kept are cropped and cleaned."""
+    """Frames of POCUS clips that are decoded, compared and chosen from; then the kept are cleaned too."""
     cv2.setNumThreads(1)
     config = with_settings(BuildConfig(), ["clean.mode=ours", "crop=sector"])
     chosen_from, curated_from = [], []

@@ -7,9 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usfmae.base.errors import DatasetError
-from usfmae.datasets.alignment import COARSE, WHOLE, mirror_signs, spectra
-from usfmae.datasets.candidates import Index
+from usfmae.datasets.alignment import COARSE, WHOLE, aligned_likeness, mirror_signs, spectra
+from usfmae.datasets.candidates import Candidates, Index
 from usfmae.datasets.duplicates import (
+    NEAR_DUPLICATE_LIKENESS,
+    NEARLY,
+    _aligned_boxes,
+    _crops_around,
+    _decided,
     file_fingerprints,
     near_duplicate_clusters,
     near_duplicate_matches,
@@ -176,3 +181,36 @@ def test_unreadable_images_are_counted_and_named(tmp_path):
         DatasetError, match=rf"2 of {len(paths)} labelled images cannot be read \(first: .*\.png"
     ):
         file_fingerprints(paths)
+
+
+def test_the_crops_around_one_are_its_neighbours_on_the_grid_of_nine():
+    around = _crops_around()  # 0 is the whole, 1 to 9 the crops, row by row
+    assert np.flatnonzero(around[1]).tolist() == [2, 4, 5]
+    assert np.flatnonzero(around[5]).tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert np.flatnonzero(around[0]).tolist() == [5]
+    assert not around[:, 0].any()
+
+
+def test_a_copy_that_is_looked_for_beside_its_place_is_found_from_there():
+    """A blurred field, cut to 90 % and framed; steps from crop 7 alone end at a likeness below the limit."""
+    rng = np.random.default_rng(0)
+    field = cv2.GaussianBlur(rng.standard_normal((220, 200)).astype(np.float32), (0, 0), rng.uniform(3, 9))
+    original = (255 * (field - field.min()) / np.ptp(field)).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    top, left = rng.integers(0, 23), rng.integers(0, 21)
+    down, across = 10, 9
+    copy = cv2.copyMakeBorder(
+        original[top : top + 198, left : left + 180], down, down, across, across, cv2.BORDER_CONSTANT,
+        value=int(rng.choice([0, 128, 255])),
+    )  # fmt: skip
+    prints = [fingerprint(picture)[None] for picture in (copy, original)]
+    one = np.zeros(1, np.int64)
+    beside = Candidates(query=one, entry=one, region=one + 1, crop=one + 7, mirrored=one > 0)
+    regions, crops = _aligned_boxes()
+    alone = aligned_likeness(
+        prints[0], regions[[1]], prints[1], crops[1, [7]], one > 0, least=NEAR_DUPLICATE_LIKENESS
+    )
+    assert NEAR_DUPLICATE_LIKENESS - NEARLY <= alone[0] < NEAR_DUPLICATE_LIKENESS
+    query, entry, likeness = _decided(*prints, beside, 0, among_themselves=False)
+    assert (query.tolist(), entry.tolist()) == ([0], [0])
+    assert likeness[0] > NEAR_DUPLICATE_LIKENESS

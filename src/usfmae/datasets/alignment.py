@@ -33,7 +33,10 @@ WITHOUT_BORDER = (20, UNITS - 20, 20, UNITS - 20)
 WELL_INSIDE = (30, UNITS - 30, 30, UNITS - 30)
 """Half a cell further in, where a border that was resized or compressed does not shine through."""
 
-CROPS = tuple((top, top + 396, left, left + 396) for top in (0, 22, 44) for left in (0, 22, 44))
+CROP_STEP = 22
+CROPS = tuple(
+    (top, top + 396, left, left + 396) for top in range(0, 45, CROP_STEP) for left in range(0, 45, CROP_STEP)
+)
 """Nine crops of 90 % of the sides; any other lies within 2.5 % of one of them."""
 
 COARSE, FINE = 8, 11

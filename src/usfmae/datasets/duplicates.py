@@ -14,20 +14,20 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from usfmae.base.errors import DatasetError, ImageError
 from usfmae.base.logs import progress_bar
-from usfmae.datasets.alignment import WELL_INSIDE, Thumbs, aligned_likeness
+from usfmae.datasets.alignment import CROP_STEP, WELL_INSIDE, Thumbs, aligned_likeness
 from usfmae.datasets.candidates import FOUND_AS, LOOKED_UP, Candidates, Index, is_flat
 from usfmae.images.fingerprint import CELLS, Fingerprint, fingerprint
 from usfmae.images.read import read_frame
 
 NEAR_DUPLICATE_LIKENESS = 0.92
 
-NEARLY = 0.03
+NEARLY = 0.02
 """What falls short by less is looked at again."""
 
 IMAGES_AT_ONCE = PAIRS_AT_ONCE = 4_096
@@ -231,26 +231,36 @@ def _decided(
             some.mirrored[part],
             least=NEAR_DUPLICATE_LIKENESS,
         )
-    # Steps from one crop may end beside the right place: what nearly reaches is tried from every crop.
-    near = np.flatnonzero(
-        (likeness >= NEAR_DUPLICATE_LIKENESS - NEARLY) & (likeness < NEAR_DUPLICATE_LIKENESS)
-    )
-    for start in range(0, len(near), PAIRS_AT_ONCE // len(FOUND_AS)):
-        rows = near[start : start + PAIRS_AT_ONCE // len(FOUND_AS)]
-        part = np.repeat(chosen[rows], len(FOUND_AS))
-        again = aligned_likeness(
+    # Steps from one crop may end beside the right place: what nearly reaches is tried from the crops around.
+    least = NEAR_DUPLICATE_LIKENESS - NEARLY
+    near = np.flatnonzero((likeness >= least) & (likeness < NEAR_DUPLICATE_LIKENESS))
+    around = _crops_around()[some.crop[chosen[near]]]
+    again, crop = np.nonzero(around)
+    for start in range(0, len(again), PAIRS_AT_ONCE):
+        rows, other = near[again[start : start + PAIRS_AT_ONCE]], crop[start : start + PAIRS_AT_ONCE]
+        part = chosen[rows]
+        found = aligned_likeness(
             ones[query[part]],
             regions[some.region[part]],
             others[some.entry[part]],
-            crops[some.region[part], np.tile(np.arange(len(FOUND_AS)), len(rows))],
+            crops[some.region[part], other],
             some.mirrored[part],
             least=NEAR_DUPLICATE_LIKENESS,
         )
-        likeness[rows] = np.maximum(likeness[rows], again.reshape(len(rows), -1).max(axis=1))
+        np.maximum.at(likeness, rows, found)
     likeness = np.round(likeness, 4)
     close = likeness >= np.float32(NEAR_DUPLICATE_LIKENESS)
     chosen = chosen[close]
     return query[chosen], some.entry[chosen], likeness[close]
+
+
+def _crops_around() -> Bool[np.ndarray, "crop crop"]:
+    """For each of `FOUND_AS`, the crops at most one step up, down or aside; for the whole, the middle one."""
+    corners = np.array(FOUND_AS)[:, [0, 2]]
+    step = np.abs(corners[:, None] - corners[None]).max(axis=2)
+    around: Bool[np.ndarray, "crop crop"] = (step <= CROP_STEP) & ~np.eye(len(FOUND_AS), dtype=bool)
+    around[0], around[:, 0] = (corners == CROP_STEP).all(axis=1), False
+    return around
 
 
 def _aligned_boxes() -> tuple[Int64[np.ndarray, "way 4"], Int64[np.ndarray, "way crop 4"]]:
