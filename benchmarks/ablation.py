@@ -72,12 +72,12 @@ def config_of(variant: str, seed: int, epochs: float, threads: int) -> PretrainC
 
 def cost(variant: str, corpus: Corpus) -> float:
     """Operations of a step's matrix products, forward and backward."""
-    config = config_of(variant, 0, 1, 1)
+    config = config_of(variant, 0, 1, 1).model_copy(update={"augment_on": "cpu"})
     module = MaskedAutoencoder(config.model)
     batch = PretrainBatches(corpus, config)(0)
     counter = FlopCounterMode(display=False)
     with counter:
-        PretrainStep(config.input_spec)(module, batch).backward()
+        PretrainStep(config.input_spec, config)(module, batch).backward()
     return float(counter.get_total_flops())
 
 
