@@ -4,18 +4,24 @@ Everything is written to a temporary neighbour, flushed to the disk and renamed,
 any moment leaves either the old content or the new, never half.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from usfmae.base.errors import FolderError
+from usfmae.base.logs import get_logger
 
+log = get_logger(__name__)
 PARTIAL = ".partial-"
 """Prefix of temporary names; whatever starts with it may be deleted at any time."""
 
@@ -82,8 +88,9 @@ def write_by(path: Path, save: Callable[[Path], object]) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        _raise_if_unwritable(path, error)
         raise
 
 
@@ -123,8 +130,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise _unwritable(path, error) from error
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        _raise_if_unwritable(path, error)
         raise
 
 
@@ -167,6 +175,60 @@ def claim_folder(out: Path, *, marker: str, resume: bool = False, overwrite: boo
         raise _unwritable(out, error) from error
 
 
+@contextmanager
+def alone_in(folder: Path, *, doing: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock on a folder that ends with this process, however it ends.
+
+    Args:
+        folder: must exist.
+        doing: what the other one does, for the message: "another `doing` is writing there".
+        wait_s: how long to wait for the lock; processes that a killed one leaves hold it for some seconds.
+
+    Raises:
+        FolderError: another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    raise FolderError(
+                        f"{folder}: another {doing} is writing there", hint="wait until it ends"
+                    ) from error
+                time.sleep(0.1)
+            except OSError:
+                log.debug("%s: this file system knows no locks", folder)
+                break
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def claimed_folder(
+    out: Path, *, marker: str, doing: str, resume: bool = False, overwrite: bool = False, wait_s: float = 0.0
+) -> Iterator[None]:
+    """`claim_folder` and `alone_in`: a folder in which another works is neither entered nor deleted."""
+    if out.is_dir():
+        with alone_in(out, doing=doing, wait_s=wait_s):
+            claim_folder(out, marker=marker, resume=resume, overwrite=overwrite)
+    else:
+        claim_folder(out, marker=marker, resume=resume, overwrite=overwrite)
+    with alone_in(out, doing=doing, wait_s=wait_s):
+        yield
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder in such a way that a kill does not leave half of it under its name."""
+    doomed = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
 def remove_partials(folder: Path) -> int:
     """Delete what killed writers left below `folder`; returns how many."""
     left = list(folder.rglob(f"{PARTIAL}*"))
@@ -192,6 +254,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+def _raise_if_unwritable(path: Path, error: BaseException) -> None:
+    """Libraries written in Rust (safetensors) say "(os error 28)" in an error of their own."""
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    if isinstance(error, Exception) and said:
+        number = int(said[1])
+        raise _unwritable(path, OSError(number, os.strerror(number))) from error
+
+
 def _unwritable(path: Path, error: OSError) -> FolderError:
-    hint = "free some space, then go on with --resume" if error.errno == 28 else ""
+    hint = "free some space, then go on with --resume" if error.errno in _NO_ROOM else ""
     return FolderError(f"{path}: cannot be written ({error.strerror or error})", hint=hint)

@@ -48,26 +48,37 @@ _FLAGS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "nearest": cv2.INT
 
 
 def augment_batch(
-    images: UInt8[np.ndarray, "b s s"], *, image_px: int, config: AugmentConfig, rng: np.random.Generator
+    images: UInt8[np.ndarray, "b s s"],
+    *,
+    image_px: int,
+    config: AugmentConfig,
+    rng: np.random.Generator,
+    rows: slice = slice(None),
+    batch: int | None = None,
 ) -> UInt8[np.ndarray, "b p p"]:
     """One random view of each image (random resized crop of Szegedy et al. 2015, then flips).
 
-    All numbers of the batch are drawn first and in one order, so the views depend on `rng` alone.
+    All numbers of the batch are drawn first and in one order, so the views depend on `rng` alone; a process
+    that makes only some rows of a batch makes those of the whole.
 
     Args:
         images: prepared square images.
         image_px: side of the views.
         config: ranges and chances.
         rng: source of randomness of this batch.
+        rows: which rows of the batch `images` are.
+        batch: rows of the whole batch; None where `images` are all.
     """
-    b, side = len(images), images.shape[1]
+    b, side = batch or len(images), images.shape[1]
     heights, widths = _crop_sizes(b, side, config, rng)
     down, across = rng.random(b), rng.random(b)
     flip_across = rng.random(b) < config.flip_across
     flip_down = rng.random(b) < config.flip_down
     angles = rng.uniform(config.rotate_deg[0], config.rotate_deg[1], b)
-    out = np.empty((b, image_px, image_px), dtype=np.uint8)
-    for i in range(b):
+    heights, widths, down, across = heights[rows], widths[rows], down[rows], across[rows]
+    flip_across, flip_down, angles = flip_across[rows], flip_down[rows], angles[rows]
+    out = np.empty((len(images), image_px, image_px), dtype=np.uint8)
+    for i in range(len(images)):
         image = images[i]
         if angles[i]:
             turn = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), float(angles[i]), 1.0)

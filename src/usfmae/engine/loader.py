@@ -1,5 +1,6 @@
 """Batches by step number, made ahead in worker processes or in this one: the same batches either way."""
 
+import signal
 from collections.abc import Callable, Iterable, Sequence
 
 import cv2
@@ -38,11 +39,15 @@ def step_batches(
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
     )
     return map(tuple, loader)  # the loader makes lists of tuples
 
 
-def _one_thread(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
+    # A terminal and torchrun send their signal to the whole group; the run still wants batches until its
+    # checkpoint is written, and then ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -29,6 +29,9 @@ class PretrainBatches:
     config: PretrainConfig
     """The run's settings."""
 
+    rows: slice = slice(None)
+    """Which rows of each batch to make: those of this process. They are the same whoever makes them."""
+
     def __call__(self, step: int) -> Batch:
         """Grey bytes "b p p", indices of visible patches "b v", indices of hidden patches "b h"."""
         config = self.config
@@ -40,10 +43,12 @@ class PretrainBatches:
             weights=self.weights,
         )
         views = augment_batch(
-            self.corpus.read(indices),
+            self.corpus.read(indices[self.rows]),
             image_px=config.input_spec.image_px,
             config=config.augment,
             rng=rng_for(config.seed, "augment", step),
+            rows=self.rows,
+            batch=config.global_batch,
         )
         hiding = hide_patches(
             config.global_batch,
@@ -51,7 +56,7 @@ class PretrainBatches:
             hide_ratio=config.model.hide_ratio,
             rng=torch.Generator().manual_seed(seed_for(config.seed, "hide", step)),
         )
-        return torch.from_numpy(views), hiding.visible, hiding.hidden
+        return torch.from_numpy(views), hiding.visible[self.rows], hiding.hidden[self.rows]
 
     @cached_property
     def weights(self) -> Weights | None:
