@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as load_pieces
+from torch.distributed.checkpoint.state_dict_saver import save as save_pieces
 
 from usfmae.base.errors import TrainingError
 from usfmae.base.files import file_sha256, new_folder, read_json, remove_folder, write_json
@@ -83,14 +84,15 @@ def _save_shards(
     tensors = {_MODEL + name: tensor for name, tensor in module.state_dict().items()}
     tensors |= {_OPTIMIZER + name: t for name, t in _optimizer_tensors(module, optimizer).items()}
     try:
-        dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+        save_pieces(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
     except CheckpointException as error:
         raise _first_failure(error) from error
     sums = _share_of_sums(folder, sorted(path.name for path in folder.glob("*.safetensors")), ranks)
     all_sums = {name: value for part in ranks.gather(sums) for name, value in part.items()}
     ranks.first(
         lambda: write_json(
-            folder / "state.json", {"step": step, "ranks": ranks.world, "sha256": dict(sorted(all_sums.items()))}
+            folder / "state.json",
+            {"step": step, "ranks": ranks.world, "sha256": dict(sorted(all_sums.items()))},
         )
     )
 
@@ -150,7 +152,9 @@ def load_checkpoint(
 def _load_whole(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
     places = module.state_dict()
     saved = load_file(path / _FILES[0])
-    module.load_state_dict({name: like(t, places[name]) if name in places else t for name, t in saved.items()})
+    module.load_state_dict(
+        {name: like(t, places[name]) if name in places else t for name, t in saved.items()}
+    )
     if optimizer is not None:
         parameters = dict(module.named_parameters())
         averages = {}
@@ -173,7 +177,7 @@ def _load_shards(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer
         for key in sorted(key.removeprefix(_OPTIMIZER) for key in saved if key.startswith(_OPTIMIZER)):
             what, _, name = key.partition("/")
             averages[key] = torch.zeros(()) if what == "step" else torch.zeros_like(parameters[name].detach())
-    dcp.load(tensors | {_OPTIMIZER + key: t for key, t in averages.items()}, storage_reader=reader)
+    load_pieces(tensors | {_OPTIMIZER + key: t for key, t in averages.items()}, storage_reader=reader)
     if optimizer is not None:
         _put_averages(module, optimizer, averages)
 

@@ -73,7 +73,7 @@ def to_input(
 
 
 def set_up_cpu(num_threads: int | None = None) -> None:
-    """Use `num_threads` (None: this process's share of all it may use) and let the C allocator keep freed memory.
+    """Use `num_threads` (None: all, or this process's share) and let the C allocator keep freed memory.
 
     glibc gives big blocks back to the system after each step and fetches them again in the next; raising
     its trim and mmap thresholds saves those page faults. Called once by whoever starts a run.

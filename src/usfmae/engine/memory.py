@@ -39,6 +39,6 @@ def explain_out_of_memory(
             ways.append("loop.precision=bf16")
         ways.append("a smaller global_batch or network")
         raise TrainingError(
-            f"{device}: a step on {images} images, {at_once} at a time in {precision}, does not fit into memory",
+            f"{device}: a step on {images} images ({at_once} at a time, {precision}) needs too much memory",
             hint="try --set " + ", ".join(ways),
         ) from error

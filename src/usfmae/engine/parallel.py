@@ -1,6 +1,7 @@
-"""How a network lies on the ranks: whole on each (DDP) or in pieces (FSDP2), and how it is seen whole again."""
+"""How a network lies on the ranks: whole on each (DDP) or in pieces (FSDP2); how it is seen whole again."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -55,6 +56,8 @@ def shard(module: nn.Module, ranks: Ranks) -> None:
     """
     if not ranks.sharded:
         return
+    # It warns of changing an output in place, which no step does.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     device = next(module.parameters()).device
     mesh = init_device_mesh(device.type, (ranks.world,))
     for block in blocks_of(module):
@@ -66,7 +69,7 @@ def in_step(module: nn.Module, ranks: Ranks) -> nn.Module:
     """What a step calls: `module`, so wrapped that gradients become the mean over the ranks."""
     if ranks.parallel != "ddp":
         return module
-    return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
 
 def gradients_kept_back(stepped: nn.Module, *, until_last: bool) -> AbstractContextManager[object]:

@@ -1,7 +1,7 @@
 """The processes that train one network together: which rows are mine, what do all agree on, who writes.
 
-A process that runs alone is `ALONE`; every method is then the identity, so that the loop has one text for both.
-Small facts (flags, errors, names) travel over gloo between CPUs, so that asking never waits for a GPU.
+A process that runs alone is `ALONE`; every method is then the identity, so that the loop has one text for
+both. Small facts (flags, errors, names) travel over gloo between CPUs, so that asking never waits for a GPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -146,7 +146,7 @@ class Ranks:
                 raise
             raise TrainingError(
                 "another process of this run ended or cannot be reached",
-                hint="its own message says why; torchrun --max-restarts 3 goes on by itself, else use --resume",
+                hint="its message says why; torchrun --max-restarts 3 goes on by itself, else use --resume",
             ) from error
 
 

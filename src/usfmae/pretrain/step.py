@@ -1,6 +1,6 @@
 """Batch number s of a run, and the loss of a batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -29,7 +29,7 @@ class PretrainBatches:
     config: PretrainConfig
     """The run's settings."""
 
-    rows: slice = slice(None)
+    rows: slice = field(default_factory=lambda: slice(None))
     """Which rows of each batch to make: those of this process. They are the same whoever makes them."""
 
     def __call__(self, step: int) -> Batch:
