@@ -13,8 +13,9 @@ from usfmae.base.logs import set_up_logging
 from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.run import pretrain
 
-set_up_logging(only_warnings=not launched().leads)
-corpus = Path(sys.argv[1])
-for pair in sys.argv[2:]:
-    out, config = pair.split("=")
-    pretrain(PretrainConfig.model_validate_json(Path(config).read_text()), corpus, Path(out), resume=True)
+if __name__ == "__main__":
+    set_up_logging(only_warnings=not launched().leads)
+    for pair in sys.argv[2:]:
+        out, file = map(Path, pair.split("="))
+        config = PretrainConfig.model_validate_json(file.read_text())
+        pretrain(config, Path(sys.argv[1]), out, resume=True)

@@ -10,6 +10,7 @@ one per rank, through `torch.distributed.checkpoint`. Either kind loads into any
 pieces. There is no random state to save: all randomness is a function of the seed and the step.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,10 @@ def _load_shards(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer
         for key in sorted(key.removeprefix(_OPTIMIZER) for key in saved if key.startswith(_OPTIMIZER)):
             what, _, name = key.partition("/")
             averages[key] = torch.zeros(()) if what == "step" else torch.zeros_like(parameters[name].detach())
-    load_pieces(tensors | {_OPTIMIZER + key: t for key, t in averages.items()}, storage_reader=reader)
+    tensors |= {_OPTIMIZER + key: tensor for key, tensor in averages.items()}
+    with warnings.catch_warnings():  # that it loads in a single process is what is meant there
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        load_pieces(tensors, storage_reader=reader)
     if optimizer is not None:
         _put_averages(module, optimizer, averages)
 

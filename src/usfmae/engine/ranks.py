@@ -166,9 +166,17 @@ def join_ranks(device: torch.device, parallel: ParallelName) -> Iterator[Ranks]:
     if launch.world == 1:
         yield ALONE
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    # torchrun 2.13 keeps its store over restarts; under the old names lie the addresses of the dead.
+    store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore(f"start_{launch.restarts}", store),
+        rank=rank,
+        world_size=world,
+        timeout=PATIENCE,
+    )
     try:
-        yield Ranks(launch.rank, launch.world, parallel)
+        yield Ranks(rank, world, parallel)
     finally:
         dist.destroy_process_group()
 

@@ -1,0 +1,144 @@
+"""Several processes train what one trains: DDP, FSDP2, checkpoints between them, deaths. CPU and gloo."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import train_together
+from together import end_all, ended_well, finished, losses, process_of, torchrun, wait_until
+
+from usfmae.base.errors import TrainingError
+from usfmae.engine.checkpoint import find_checkpoints
+from usfmae.models.weights import read_weights
+from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.run import load_run_config, pretrain
+
+SCRIPT = Path(train_together.__file__)
+STEPS = 20
+TOLERANCE = 1e-6
+
+
+@pytest.fixture(scope="module")
+def config(small_config) -> PretrainConfig:
+    """20 steps of 9 images, which two processes share as 4 and 5."""
+    return small_config.model_copy(
+        update={
+            "global_batch": 9,
+            "epochs": 9.0,
+            "loop": small_config.loop.model_copy(update={"checkpoint_steps": 10, "keep_checkpoints": 3}),
+            "watch": small_config.watch.model_copy(update={"every_epochs": 4.5}),
+        }
+    )
+
+
+def looped(config: PretrainConfig, **settings) -> PretrainConfig:
+    return config.model_copy(update={"loop": config.loop.model_copy(update=settings)})
+
+
+def stopped_at(step: int, run: Path, out: Path) -> Path:
+    """A copy of a finished run as it was at a checkpoint."""
+    shutil.copytree(run, out)
+    (out / "weights.safetensors").unlink()
+    for checkpoint in find_checkpoints(out):
+        if checkpoint.step > step:
+            shutil.rmtree(checkpoint.path)
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**record, "status": "stopped"}))
+    return out
+
+
+def same_losses(one: Path, two: Path) -> bool:
+    return losses(one) == pytest.approx(losses(two), abs=TOLERANCE) and len(losses(one)) == STEPS
+
+
+@pytest.fixture(scope="module")
+def runs(config, small_corpus, tmp_path_factory) -> Path:
+    """One process; two with DDP, in parts; two with FSDP2, recomputing; two that go on where one stopped."""
+    root = tmp_path_factory.mktemp("ranks")
+    pretrain(config, small_corpus, root / "one")
+    stopped_at(10, root / "one", root / "one_then_fsdp")
+    pairs = []
+    for name, changed in (
+        ("ddp", looped(config, accumulate=2)),
+        ("fsdp", looped(config, parallel="fsdp", activation_checkpointing=True)),
+        ("one_then_fsdp", looped(config, parallel="fsdp")),
+    ):
+        (root / f"{name}.json").write_text(changed.model_dump_json())
+        pairs.append(f"{root / name}={root / f'{name}.json'}")
+    said = ended_well(torchrun(SCRIPT, small_corpus, *pairs))
+    assert "resumed with another loop.parallel ddp -> fsdp, equal up to rounding" in said
+    assert "resumed with another number of processes (1 -> 2)" in said
+    return root
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "one_then_fsdp"])
+def test_two_processes_do_what_one_does(runs, name):
+    assert same_losses(runs / name, runs / "one")
+    record = json.loads((runs / name / "run.json").read_text())
+    assert (record["status"], record["ranks"]["world"]) == ("finished", 2)
+    assert not list((runs / name).rglob(".partial-*"))
+
+
+def test_the_encoder_of_a_sharded_run_is_whole(runs):
+    one, two = (read_weights(runs / name).tensors for name in ("one", "fsdp"))
+    assert {name: tensor.shape for name, tensor in one.items()} == {n: t.shape for n, t in two.items()}
+
+
+def test_every_process_writes_its_shard(runs):
+    newest = find_checkpoints(runs / "fsdp")[-1].path
+    sizes = [path.stat().st_size for path in sorted(newest.glob("shard-*.safetensors"))]
+    assert len(sizes) == 2
+    assert max(sizes) < 1.5 * min(sizes)
+
+
+def test_pictures_of_a_sharded_run_are_those_of_one_process(runs):
+    import numpy as np
+
+    for step in (0, 10, 20):
+        looks = [np.load(runs / name / f"pictures/step_{step:08d}.npz") for name in ("one", "fsdp")]
+        one, two = (look["reconstructed"].astype(int) for look in looks)
+        assert np.abs(one - two).max() <= 1
+
+
+def test_a_sharded_checkpoint_of_two_goes_on_alone(runs, config, small_corpus, tmp_path):
+    out = stopped_at(10, runs / "fsdp", tmp_path / "alone")
+    pretrain(config, small_corpus, out, resume=True)
+    assert same_losses(out, runs / "one")
+
+
+def test_a_damaged_or_foreign_shard_is_refused(runs, config, small_corpus, tmp_path):
+    out = stopped_at(10, runs / "fsdp", tmp_path / "damaged")
+    shard = next(find_checkpoints(out)[-1].path.glob("shard-00002*"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(bytes(content))
+    with pytest.raises(TrainingError, match=r"shard-00002.*is damaged \(checksum differs\)"):
+        pretrain(config, small_corpus, out, resume=True)
+    shard.unlink()
+    with pytest.raises(TrainingError, match=r"shard-00002.*is missing"):
+        pretrain(config, small_corpus, out, resume=True)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_is_replaced_and_a_stop_is_orderly(runs, config, small_corpus, tmp_path, rank):
+    out = tmp_path / "killed"
+    settings = ("--set", "loop.checkpoint_steps=4", "--set", f"workers={rank}")
+    words = ("-m", "usfmae", "pretrain", runs / "one", "--corpus", small_corpus, "--out", out, *settings)
+    run = torchrun(*words, restarts=1)
+    try:
+        wait_until(run, lambda: len(losses(out)) >= 6)
+        process_of(run, rank).kill()
+        wait_until(run, lambda: len(losses(out)) < 6)  # cut back to the checkpoint: all started again
+        wait_until(run, lambda: len(losses(out)) >= 9)
+        run.send_signal(signal.SIGTERM)
+        said = finished(run)
+    finally:
+        end_all(run)
+    stopped = find_checkpoints(out)[-1].step
+    assert f"stopped after step {stopped} of 20; a checkpoint was written" in said
+    assert "go on with the same torchrun command and --resume" in said
+    assert json.loads((out / "run.json").read_text())["status"] == "stopped"
+    pretrain(looped(load_run_config(out), checkpoint_steps=500), small_corpus, out, resume=True)
+    assert same_losses(out, runs / "one")
