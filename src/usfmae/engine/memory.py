@@ -30,15 +30,15 @@ def explain_out_of_memory(
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         at_once = -(-images // accumulate)
-        ways = []
+        ways: list[str] = []
         if at_once > 1:
-            ways.append(f"loop.accumulate={2 * accumulate} (the same result in parts half as large)")
+            ways.append(f"--set loop.accumulate={2 * accumulate} (the same result in parts half as large)")
         if not recomputes:
-            ways.append("loop.activation_checkpointing=true (the same result, about a third slower)")
+            ways.append("--set loop.activation_checkpointing=true (the same result, about a third slower)")
         if precision != "bf16":
-            ways.append("loop.precision=bf16")
+            ways.append("--set loop.precision=bf16")
         ways.append("a smaller global_batch or network")
         raise TrainingError(
             f"{device}: a step on {images} images ({at_once} at a time, {precision}) needs too much memory",
-            hint="try --set " + ", ".join(ways),
+            hint="try " + ", or ".join(ways),
         ) from error
