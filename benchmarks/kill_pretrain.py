@@ -2,8 +2,8 @@
 
 Trains a small network on a given corpus once undisturbed, then once with kills at random steps, and compares
 the encoder, the last checkpoint and the losses. Alone (--ranks 1) every bit must be equal. With more ranks
-torchrun starts them; every other kill takes one random rank, after which torchrun goes on by itself, the others
-take all processes at once, after which the command is given again with --resume. The losses must then be equal
+torchrun starts them: every other kill takes one random rank, after which torchrun goes on by itself; the rest
+take all processes at once, after which the command is given again with --resume. Losses must then be equal
 to 1e-6.
 
 Run:  python benchmarks/kill_pretrain.py CORPUS [--kills 20] [--seed 0] [--ranks 1] [--parallel ddp]

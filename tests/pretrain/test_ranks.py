@@ -13,7 +13,7 @@ from usfmae.base.errors import TrainingError
 from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.models.weights import read_weights
 from usfmae.pretrain.config import PretrainConfig
-from usfmae.pretrain.run import load_run_config, pretrain
+from usfmae.pretrain.run import pretrain
 
 SCRIPT = Path(train_together.__file__)
 STEPS = 20
@@ -121,15 +121,14 @@ def test_a_damaged_or_foreign_shard_is_refused(runs, config, small_corpus, tmp_p
         pretrain(config, small_corpus, out, resume=True)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_process_is_replaced_and_a_stop_is_orderly(runs, config, small_corpus, tmp_path, rank):
+def test_a_killed_process_is_replaced_and_a_stop_is_orderly(runs, config, small_corpus, tmp_path):
     out = tmp_path / "killed"
-    settings = ("--set", "loop.checkpoint_steps=4", "--set", f"workers={rank}")
+    settings = ("--set", "loop.checkpoint_steps=4", "--set", "workers=1")
     words = ("-m", "usfmae", "pretrain", runs / "one", "--corpus", small_corpus, "--out", out, *settings)
     run = torchrun(*words, restarts=1)
     try:
         wait_until(run, lambda: len(losses(out)) >= 6)
-        process_of(run, rank).kill()
+        process_of(run, 0).kill()  # the one that holds the lock, as its batch worker still does
         wait_until(run, lambda: len(losses(out)) < 6)  # cut back to the checkpoint: all started again
         wait_until(run, lambda: len(losses(out)) >= 9)
         run.send_signal(signal.SIGTERM)
@@ -140,5 +139,5 @@ def test_a_killed_process_is_replaced_and_a_stop_is_orderly(runs, config, small_
     assert f"stopped after step {stopped} of 20; a checkpoint was written" in said
     assert "go on with the same torchrun command and --resume" in said
     assert json.loads((out / "run.json").read_text())["status"] == "stopped"
-    pretrain(looped(load_run_config(out), checkpoint_steps=500), small_corpus, out, resume=True)
+    pretrain(config, small_corpus, out, resume=True)
     assert same_losses(out, runs / "one")
