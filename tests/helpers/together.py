@@ -56,6 +56,7 @@ def wait_until(run: subprocess.Popen[str], condition: Callable[[], bool]) -> Non
     until = time.monotonic() + TIMEOUT_S
     while not condition():
         if run.poll() is not None or time.monotonic() > until:
+            end_all(run)
             raise AssertionError(f"ended or hung before its time: {finished(run)}")
         time.sleep(0.02)
 

@@ -4,6 +4,7 @@ A process that runs alone is `ALONE`; every method is then the identity, so that
 both. Small facts (flags, errors, names) travel over gloo between CPUs, so that asking never waits for a GPU.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -150,6 +151,9 @@ class Ranks:
             ) from error
 
 
+_meetings = itertools.count()
+"""Numbers the groups that this process joins one after the other; all ranks count alike."""
+
 ALONE = Ranks()
 """A process that trains by itself."""
 
@@ -166,11 +170,12 @@ def join_ranks(device: torch.device, parallel: ParallelName) -> Iterator[Ranks]:
     if launch.world == 1:
         yield ALONE
         return
-    # torchrun 2.13 keeps its store over restarts; under the old names lie the addresses of the dead.
+    # torchrun 2.13 keeps its store over restarts, and under the old names lie the addresses of the dead.
+    meeting = f"start_{launch.restarts}_meeting_{next(_meetings)}"
     store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore(f"start_{launch.restarts}", store),
+        store=dist.PrefixStore(meeting, store),
         rank=rank,
         world_size=world,
         timeout=PATIENCE,
