@@ -4,7 +4,6 @@ A process that runs alone is `ALONE`; every method is then the identity, so that
 both. Small facts (flags, errors, names) travel over gloo between CPUs, so that asking never waits for a GPU.
 """
 
-import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from usfmae.base.errors import SettingError, TrainingError, UsfmaeError
 from usfmae.base.launch import launched
+from usfmae.engine.meeting import agree_on_name
 
 ParallelName = Literal["ddp", "fsdp"]
 
@@ -151,9 +151,6 @@ class Ranks:
             ) from error
 
 
-_meetings = itertools.count()
-"""Numbers the groups that this process joins one after the other; all ranks count alike."""
-
 ALONE = Ranks()
 """A process that trains by itself."""
 
@@ -170,12 +167,11 @@ def join_ranks(device: torch.device, parallel: ParallelName) -> Iterator[Ranks]:
     if launch.world == 1:
         yield ALONE
         return
-    # torchrun 2.13 keeps its store over restarts, and under the old names lie the addresses of the dead.
-    meeting = f"start_{launch.restarts}_meeting_{next(_meetings)}"
     store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
+    name = agree_on_name(store, rank=rank, world=world, patience=PATIENCE)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore(meeting, store),
+        store=dist.PrefixStore(name, store),
         rank=rank,
         world_size=world,
         timeout=PATIENCE,

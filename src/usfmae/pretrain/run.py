@@ -95,8 +95,9 @@ def pretrain(
     )
     file = None if weights is None else read_weights(weights)
     inputs = {"corpus": corpus.sha256, **({} if file is None else {"weights": file.sha256})}
-    again = launched().restarts > 0  # torchrun started all processes anew after one died
     with join_ranks(where, config.loop.parallel) as ranks, ExitStack() as held:
+        # torchrun started all processes anew after one died; only the machine of that one counts it.
+        again = ranks.anyone(launched().restarts > 0)
         claimed = claimed_folder(
             out,
             marker=RUN_FILE,
