@@ -1,8 +1,8 @@
 """A name that a group of processes agrees on, though others before them left theirs in the same store.
 
 torchrun keeps one store over restarts, so a process that starts again finds the addresses of the dead under
-the usual names (pytorch/pytorch issue 135712). How often it was restarted would not do as a name: each machine
-counts for itself. So the first rank asks, and only the living answer.
+the usual names (pytorch/pytorch issue 135712). How often it was restarted would not do as a name: each
+machine counts for itself. So the first rank asks, and only the living answer.
 """
 
 import time
@@ -21,8 +21,8 @@ def agree_on_name(store: dist.Store, *, rank: int, world: int, patience: timedel
     """A name that all ranks of one start get and that no earlier start has had.
 
     The first rank writes a question; every other answers each question it sees with a word of its own; when
-    the first has all answers it repeats every word, and a rank that reads its own word knows that the question
-    is not an old one.
+    the first has all answers it repeats every word, and a rank that reads its own word knows that the
+    question is not an old one.
 
     Raises:
         TrainingError: somebody did not come.
