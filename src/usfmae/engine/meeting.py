@@ -9,7 +9,7 @@ import time
 import uuid
 from datetime import timedelta
 
-import torch.distributed as dist
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 from usfmae.base.errors import TrainingError
 
@@ -17,7 +17,7 @@ PAUSE_S = 0.02
 """Between two looks at the store."""
 
 
-def agree_on_name(store: dist.Store, *, rank: int, world: int, patience: timedelta) -> str:
+def agree_on_name(store: Store, *, rank: int, world: int, patience: timedelta) -> str:
     """A name that all ranks of one start get and that no earlier start has had.
 
     The first rank writes a question; every other answers each question it sees with a word of its own; when
@@ -34,13 +34,13 @@ def agree_on_name(store: dist.Store, *, rank: int, world: int, patience: timedel
         for other in range(1, world):
             _wait_for(store, f"{question}/answer/{other}", until)
         for other in range(1, world):
-            store.set(f"{question}/heard/{other}", store.get(f"{question}/answer/{other}"))
+            store.set(f"{question}/heard/{other}", store.get(f"{question}/answer/{other}").decode())
         return question
     word = uuid.uuid4().hex
     answered = ""
     while True:
         _wait_for(store, "question", until)
-        question = store.get("question").decode()
+        question = bytes(store.get("question")).decode()
         if question != answered:
             store.set(f"{question}/answer/{rank}", word)
             answered = question
@@ -50,7 +50,7 @@ def agree_on_name(store: dist.Store, *, rank: int, world: int, patience: timedel
         _pause(until)
 
 
-def _wait_for(store: dist.Store, key: str, until: float) -> None:
+def _wait_for(store: Store, key: str, until: float) -> None:
     while not store.check([key]):
         _pause(until)
 

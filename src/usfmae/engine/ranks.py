@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from usfmae.base.errors import SettingError, TrainingError, UsfmaeError
 from usfmae.base.launch import launched
@@ -167,11 +169,11 @@ def join_ranks(device: torch.device, parallel: ParallelName) -> Iterator[Ranks]:
     if launch.world == 1:
         yield ALONE
         return
-    store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
     name = agree_on_name(store, rank=rank, world=world, patience=PATIENCE)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=dist.PrefixStore(name, store),
+        store=PrefixStore(name, store),
         rank=rank,
         world_size=world,
         timeout=PATIENCE,
