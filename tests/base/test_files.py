@@ -1,16 +1,20 @@
 import errno
 import json
 import os
+import time
 
 import pytest
 
-from usfmae.base.errors import FolderError
+from usfmae.base.errors import FolderError, ImageError
 from usfmae.base.files import (
+    alone_in,
     claim_folder,
+    claimed_folder,
     file_sha256,
     new_file,
     new_folder,
     read_json,
+    remove_folder,
     remove_partials,
     write_by,
     write_json,
@@ -85,7 +89,16 @@ def test_a_full_disk_is_known_from_the_words_of_a_library(tmp_path):
         (folder / "half").write_text("x")
         raise RustError("I/O error: No space left on device (os error 28)")
     assert "--resume" in caught.value.hint
+
+    def save(path):
+        path.write_text("half")
+        raise RustError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(FolderError, match=r"x\.safetensors: cannot be written \(No space left on device\)"):
+        write_by(tmp_path / "x.safetensors", save)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ImageError, match="os error 5"), new_file(tmp_path / "a"):
+        raise ImageError("b.png: cannot be read (os error 5)")  # not the disk that is written to
     with pytest.raises(ValueError, match="no disk"), new_file(tmp_path / "a"):
         raise ValueError("no disk")
     (tmp_path / "file").write_text("x")
@@ -149,3 +162,39 @@ def test_the_hash_of_an_empty_file_is_the_published_one(tmp_path):
     assert (
         file_sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     )
+
+
+def test_one_process_at_a_time_is_in_a_folder(tmp_path):
+    with alone_in(tmp_path, doing="run"):
+        with (
+            pytest.raises(FolderError, match="another run is writing there"),
+            alone_in(tmp_path, doing="run"),
+        ):
+            pass
+        start = time.monotonic()
+        with pytest.raises(FolderError), alone_in(tmp_path, doing="run", wait_s=0.3):
+            pass
+        assert time.monotonic() - start > 0.3
+    with alone_in(tmp_path, doing="run"):
+        pass
+
+
+def test_a_folder_in_which_another_works_is_not_deleted(tmp_path):
+    out = tmp_path / "run"
+    claim = {"marker": "run.json", "doing": "run"}
+    with claimed_folder(out, **claim):
+        write_json(out / "run.json", {})
+        with pytest.raises(FolderError, match="another run"), claimed_folder(out, overwrite=True, **claim):
+            pass
+        assert (out / "run.json").exists()
+    with claimed_folder(out, overwrite=True, **claim):
+        assert list(out.iterdir()) == []
+
+
+def test_a_folder_is_deleted_under_another_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("usfmae.base.files.shutil.rmtree", seen.append)
+    (tmp_path / "step").mkdir()
+    remove_folder(tmp_path / "step")
+    assert not (tmp_path / "step").exists()
+    assert seen[0].name.startswith(".partial-")

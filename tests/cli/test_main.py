@@ -1,4 +1,6 @@
 import json
+import runpy
+import sys
 
 import numpy as np
 import pytest
@@ -114,6 +116,14 @@ def test_a_mistake_gets_a_message_a_hint_and_status_2(words, said, capsys, monke
     assert said in captured.err
     assert captured.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_package_run_as_a_module_is_the_command(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["usfmae", "recipes"])  # as torchrun -m usfmae does
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("usfmae", run_name="__main__")
+    assert ended.value.code == 0
+    assert "tiny_cpu" in capsys.readouterr().out
 
 
 def test_a_recipe_shows_its_settings(capsys):

@@ -167,7 +167,10 @@ def test_somebody_elses_folder_is_not_written_into(scans, config, tmp_path):
 def test_two_builds_do_not_write_the_same_folder(scans, config, tmp_path):
     out = tmp_path / "c"
     out.mkdir()
-    with build._alone_in(out), pytest.raises(FolderError, match="another build is writing there"):
+    with (
+        files.alone_in(out, doing="build"),
+        pytest.raises(FolderError, match="another build is writing there"),
+    ):
         build_corpus([Source("scans", scans)], out=out, config=config, resume=True)
     assert len(build_corpus([Source("scans", scans)], out=out, config=config)) == 12
 

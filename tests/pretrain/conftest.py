@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from variants import draw_clips
 
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
@@ -25,6 +26,16 @@ def small_corpus(tmp_path_factory) -> Path:
         cv2.imwrite(str(root / f"{k:02d}.png"), picture)
     out = tmp_path_factory.mktemp("corpora") / "small"
     build_corpus([Source("scans", root)], out=out, config=BuildConfig(size_px=32))
+    return out
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> Path:
+    """19 frames: four clips of four and three stills."""
+    root = tmp_path_factory.mktemp("clips")
+    draw_clips(root)
+    out = tmp_path_factory.mktemp("corpora") / "clips"
+    build_corpus([Source("scans", root)], out=out, config=BuildConfig(size_px=32, keep_per_cluster=None))
     return out
 
 

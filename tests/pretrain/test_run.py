@@ -79,7 +79,7 @@ def test_an_existing_run_is_refused_resumed_or_overwritten(finished, small_confi
     assert pretrain(small_config, small_corpus, out, resume=True)["status"] == "finished"
     assert (out / "weights.safetensors").stat().st_mtime_ns == before
     changed = small_config.model_copy(update={"epochs": 4.0})
-    with pytest.raises(FolderError, match=r"other settings or inputs \(epochs\)"):
+    with pytest.raises(FolderError, match=r"other settings or inputs \(epochs 3.0 -> 4.0\)"):
         pretrain(changed, small_corpus, out, resume=True)
     assert pretrain(changed, small_corpus, out, overwrite=True)["total_steps"] == 10
 

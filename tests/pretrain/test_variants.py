@@ -5,24 +5,12 @@ import numpy as np
 import pytest
 import torch
 from shown import shown
-from variants import VARIANTS, draw_clips
+from variants import VARIANTS
 
 from usfmae.base.config import with_settings
-from usfmae.corpus.build import build_corpus
-from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.shards import open_corpus
-from usfmae.corpus.sources import Source
 from usfmae.pretrain.run import pretrain
 from usfmae.pretrain.step import PretrainBatches
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    root = tmp_path_factory.mktemp("clips")
-    draw_clips(root)
-    out = tmp_path_factory.mktemp("corpora") / "clips"
-    build_corpus([Source("scans", root)], out=out, config=BuildConfig(size_px=32, keep_per_cluster=None))
-    return out
 
 
 def variant(small_config, name: str):

@@ -80,6 +80,14 @@ def make_config(kind: type[ConfigT], values: dict[str, Any]) -> ConfigT:
         raise SettingError("; ".join(lines), hint=hint) from error
 
 
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """A hint for a mistyped name: the nearest known one, or the list of all."""
     close = _closest(name, known)

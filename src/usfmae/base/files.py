@@ -5,19 +5,23 @@ any moment leaves either the old content or the new, never half.
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from usfmae.base.errors import FolderError, UsfmaeError
+from usfmae.base.logs import get_logger
 
+log = get_logger(__name__)
 PARTIAL = ".partial-"
 """Prefix of temporary names; whatever starts with it may be deleted at any time."""
 
@@ -155,6 +159,71 @@ def claim_folder(out: Path, *, marker: str, resume: bool = False, overwrite: boo
         out.mkdir(parents=True, exist_ok=True)
 
 
+@contextmanager
+def alone_in(folder: Path, *, doing: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock on a folder that ends with this process, however it ends.
+
+    Args:
+        folder: must exist.
+        doing: what the other one does, for the message: "another `doing` is writing there".
+        wait_s: how long to wait for the lock; processes that a killed one leaves hold it for some seconds.
+
+    Raises:
+        FolderError: another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    raise FolderError(
+                        f"{folder}: another {doing} is writing there", hint="wait until it ends"
+                    ) from error
+                time.sleep(0.1)
+            except OSError:
+                log.debug("%s: this file system knows no locks", folder)
+                break
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def claimed_folder(
+    out: Path, *, marker: str, doing: str, resume: bool = False, overwrite: bool = False, wait_s: float = 0.0
+) -> Iterator[None]:
+    """`claim_folder` and `alone_in`: a folder in which another works is neither entered nor deleted."""
+    if out.is_dir():
+        with alone_in(out, doing=doing, wait_s=wait_s):
+            claim_folder(out, marker=marker, resume=resume, overwrite=overwrite)
+    else:
+        claim_folder(out, marker=marker, resume=resume, overwrite=overwrite)
+    with alone_in(out, doing=doing, wait_s=wait_s):
+        yield
+
+
+def said_by_disk(error: BaseException) -> OSError | None:
+    """What the operating system said, also where a library written in Rust (safetensors) says it in words.
+
+    None where it said nothing, and for errors of ours, which may quote what it said of a file that was read.
+    """
+    if isinstance(error, OSError):
+        return error
+    found = None if isinstance(error, UsfmaeError) else re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder in such a way that a kill does not leave half of it under its name."""
+    doomed = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
 def remove_partials(folder: Path) -> int:
     """Delete what killed writers left below `folder`; returns how many."""
     left = list(folder.rglob(f"{PARTIAL}*"))
@@ -190,20 +259,12 @@ def _or_folder_error(path: Path, *, unfinished: Path | None = None) -> Iterator[
             shutil.rmtree(unfinished, ignore_errors=True)
         elif unfinished is not None:
             unfinished.unlink(missing_ok=True)
-        said = _of_disk(error)
+        said = said_by_disk(error)
         if said is None:
             raise
         hint = HINTS.get(said.errno or 0, "")
         why = os.strerror(said.errno) if said.errno else str(said)  # Arrow wraps it in a paragraph
         raise FolderError(f"{path}: cannot be written ({why})", hint=hint) from error
-
-
-def _of_disk(error: BaseException) -> OSError | None:
-    """What the operating system said, also where a library written in Rust (safetensors) says it in words."""
-    if isinstance(error, OSError):
-        return error
-    found = None if isinstance(error, UsfmaeError) else re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
 
 
 HINTS = {

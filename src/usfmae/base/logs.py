@@ -26,8 +26,13 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(name)
 
 
-def set_up_logging(*, debug: bool = False) -> None:
-    """Send the package's log lines to stderr; called once, by the command line."""
+def set_up_logging(*, debug: bool = False, only_warnings: bool = False) -> None:
+    """Send the package's log lines to stderr; called once, by the command line.
+
+    Args:
+        debug: everything, with its place.
+        only_warnings: for the processes of a run that do not lead it.
+    """
     handler: logging.Handler
     if console.is_terminal:
         handler = RichHandler(console=console, show_path=debug, show_time=debug, markup=False)
@@ -37,7 +42,7 @@ def set_up_logging(*, debug: bool = False) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("usfmae")
     logger.handlers[:] = [handler]
-    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    logger.setLevel(logging.DEBUG if debug else logging.WARNING if only_warnings else logging.INFO)
     logger.propagate = False
 
 
@@ -74,13 +79,14 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(title: str, *, total: int, done: int = 0) -> Iterator[Bar]:
+def progress_bar(title: str, *, total: int, done: int = 0, shown: bool = True) -> Iterator[Bar]:
     """A bar with a count, a percentage and the time left, on stderr.
 
     Args:
         title: what is being done, for example "pretrain".
         total: how many items there are.
         done: how many were done before, by an earlier run.
+        shown: False for the processes of a run that do not lead it.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -90,5 +96,5 @@ def progress_bar(title: str, *, total: int, done: int = 0) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as progress:
         yield Bar(progress, progress.add_task(title, total=total, completed=done, note=""))

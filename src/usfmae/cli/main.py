@@ -12,6 +12,7 @@ import typer
 
 from usfmae.base.errors import UsfmaeError
 from usfmae.base.interrupt import Interrupted
+from usfmae.base.launch import launched
 from usfmae.base.logs import console, set_up_logging
 from usfmae.cli import corpus, datasets, demo, evaluate, pretrain
 
@@ -49,7 +50,7 @@ def options(
     ] = None,
 ) -> None:
     """Options that stand before the command."""
-    set_up_logging(debug=debug)
+    set_up_logging(debug=debug, only_warnings=not launched().leads)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,7 +81,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _stopped(words: list[str], message: str) -> int:
+    launch = launched()
+    if not launch.leads:
+        return INTERRUPTED
     _say("stopped", message)
+    if launch.world > 1:
+        _say("hint", "go on with the same torchrun command and --resume")
+        return INTERRUPTED
     again = words if "--resume" in words else [w for w in words if w != "--overwrite"] + ["--resume"]
     if RESUMABLE & set(words[:2]):
         _say("hint", f"go on with: usfmae {shlex.join(again)}")
@@ -88,7 +95,11 @@ def _stopped(words: list[str], message: str) -> int:
 
 
 def _say(label: str, text: str) -> None:
-    console.print(f"{label}: {text}", style="red" if label == "error" else None, markup=False, soft_wrap=True)
+    launch = launched()
+    place = "" if launch.leads else f" (rank {launch.rank} of {launch.world})"
+    console.print(
+        f"{label}{place}: {text}", style="red" if label == "error" else None, markup=False, soft_wrap=True
+    )
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def pretrain(
 ) -> None:
     """Pretrain a masked autoencoder on a corpus; --out gets weights, curves, pictures and report.html."""
     from usfmae.base.config import with_settings
+    from usfmae.base.launch import launched
     from usfmae.cli.live import live_knn
     from usfmae.corpus.shards import open_corpus
     from usfmae.pretrain.run import pretrain as run
@@ -75,12 +76,15 @@ def pretrain(
         weights=weights,
         device=one_of(DEVICES, device, flag="--device"),
         evaluations=[
-            live_knn(name, root, seed=config.seed, fit=pool.fit, crop=pool.crop) for name, root in watched
+            live_knn(name, root, seed=config.seed, fit=pool.fit, crop=pool.crop)
+            for name, root in (watched if launched().leads else ())
         ],
         watched=[f"{name}={root}" for name, root in watched],
         resume=resume,
         overwrite=overwrite,
     )
+    if not launched().leads:
+        return
     from usfmae.evaluate.report import write_report
 
     page = write_report(out / "report.html", title=f"Pretraining: {out.name}", runs=[out])

@@ -4,19 +4,16 @@ Parts are independent and written whole, so a build can be killed at any moment 
 result depends neither on the number of workers nor on how often it was interrupted.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from usfmae.base.errors import CorpusError, FolderError
-from usfmae.base.files import PARTIAL, claim_folder, read_json, remove_partials, write_json
+from usfmae.base.files import PARTIAL, alone_in, claim_folder, read_json, remove_partials, write_json
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.record import made_by
 from usfmae.corpus.config import BuildConfig
@@ -64,7 +61,7 @@ def build_corpus(
     held_files = held_out_files(hold_out)
     plan = _plan(listings, config, held_files)
     claim_folder(out, marker=CORPUS_FILE, resume=resume, overwrite=overwrite)
-    with _alone_in(out):
+    with alone_in(out, doing="build"):
         earlier = _earlier(out, plan)
         if earlier is not None and earlier["status"] == "finished":
             log.info("%s: is finished already", out)
@@ -181,26 +178,6 @@ def _store(parts: Sequence[Part], out: Path, config: BuildConfig, crew: Crew) ->
             num_done += num_files
             bar.say(f"{num_done / (time.perf_counter() - started):.0f} files/s")
             bar.advance(num_files)
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Hold a lock on a folder that ends with this process, however it ends.
-
-    Raises:
-        FolderError: another process holds it.
-    """
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FolderError(f"{out}: another build is writing there", hint="wait until it ends") from error
-        except OSError:
-            log.debug("%s: this file system knows no locks", out)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _warn_of_unreadable(out: Path, unreadable: dict[str, Any]) -> None:

@@ -5,10 +5,12 @@
         optimizer.safetensors    Adam's averages under "<what>/<parameter>"
         state.json               the step and the SHA-256 of both
 
-There is no random state to save: all randomness is a function of the seed and the step.
+A network that lies in pieces on several ranks (fsdp) writes `shard-*.safetensors` in place of the first two,
+one per rank, through `torch.distributed.checkpoint`. Either kind loads into any number of ranks, whole or in
+pieces. There is no random state to save: all randomness is a function of the seed and the step.
 """
 
-import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,21 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as load_pieces
+from torch.distributed.checkpoint.state_dict_saver import save as save_pieces
 
 from usfmae.base.errors import TrainingError
-from usfmae.base.files import file_sha256, new_folder, read_json, write_json
+from usfmae.base.files import file_sha256, new_folder, read_json, remove_folder, write_json
 from usfmae.base.logs import get_logger
+from usfmae.engine.parallel import like
+from usfmae.engine.ranks import ALONE, Ranks
 
 log = get_logger(__name__)
 FOLDER = "checkpoints"
 _FILES = ("model.safetensors", "optimizer.safetensors")
+_MODEL, _OPTIMIZER = "model/", "optimizer/"
 
 
 @dataclass(frozen=True)
@@ -39,24 +48,69 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    run: Path, *, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, keep: int = 2
+    run: Path,
+    *,
+    step: int,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep: int = 2,
+    ranks: Ranks = ALONE,
 ) -> Checkpoint:
-    """Write a checkpoint and delete all but the newest `keep`.
+    """Write a checkpoint and delete all but the newest `keep`; called by all ranks.
 
     Raises:
-        FolderError: the disk is full; older checkpoints stay.
+        FolderError: the disk is full; older checkpoints stay. All ranks raise it, whichever met it.
     """
     path = run / FOLDER / f"step_{step:08d}"
+    if ranks.sharded:
+        with ranks.shared(new_folder(path)) as folder:
+            _save_shards(folder, step, module, optimizer, ranks)
+    else:
+        ranks.first(lambda: _save_whole(path, step, module, optimizer))
+    ranks.first(lambda: _forget(run, keep))
+    return Checkpoint(path, step)
+
+
+def _save_whole(path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     with new_folder(path) as folder:
         save_file(_on_cpu(module.state_dict()), folder / _FILES[0])
-        save_file(_optimizer_tensors(module, optimizer), folder / _FILES[1])
-        write_json(
+        save_file(_on_cpu(_optimizer_tensors(module, optimizer)), folder / _FILES[1])
+        sums = {name: file_sha256(folder / name) for name in _FILES}
+        write_json(folder / "state.json", {"step": step, "sha256": sums})
+
+
+def _save_shards(
+    folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
+) -> None:
+    tensors = {_MODEL + name: tensor for name, tensor in module.state_dict().items()}
+    tensors |= {_OPTIMIZER + name: t for name, t in _optimizer_tensors(module, optimizer).items()}
+    try:
+        save_pieces(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    except CheckpointException as error:
+        raise _first_failure(error) from error
+    sums = _share_of_sums(folder, sorted(path.name for path in folder.glob("*.safetensors")), ranks)
+    all_sums = {name: value for part in ranks.gather(sums) for name, value in part.items()}
+    ranks.first(
+        lambda: write_json(
             folder / "state.json",
-            {"step": step, "sha256": {name: file_sha256(folder / name) for name in _FILES}},
+            {"step": step, "ranks": ranks.world, "sha256": dict(sorted(all_sums.items()))},
         )
+    )
+
+
+def _share_of_sums(folder: Path, names: list[str], ranks: Ranks) -> dict[str, str]:
+    return {name: file_sha256(folder / name) for name in names[ranks.rank :: ranks.world]}
+
+
+def _first_failure(error: CheckpointException) -> Exception:
+    """What the first rank that failed met; `CheckpointException` itself is no Exception."""
+    first = next(iter(error.failures.values()))[0]
+    return first if isinstance(first, Exception) else RuntimeError(str(first))
+
+
+def _forget(run: Path, keep: int) -> None:
     for old in find_checkpoints(run)[:-keep]:
-        shutil.rmtree(old.path)
-    return Checkpoint(path, step)
+        remove_folder(old.path)
 
 
 def find_checkpoints(run: Path) -> list[Checkpoint]:
@@ -66,27 +120,70 @@ def find_checkpoints(run: Path) -> list[Checkpoint]:
 
 
 def load_checkpoint(
-    checkpoint: Checkpoint, *, module: nn.Module, optimizer: torch.optim.Optimizer | None = None
+    checkpoint: Checkpoint,
+    *,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Put a checkpoint into `module` and `optimizer`, exactly.
+    """Put a checkpoint into `module` and `optimizer`, exactly; called by all ranks.
 
     Raises:
         TrainingError: a file is missing, damaged (checksum) or of another network.
     """
     path = checkpoint.path
     hint = f"delete {path} to go on from the checkpoint before it, or start again with --overwrite"
-    state = read_json(path / "state.json")
-    for name, expected in state["sha256"].items():
-        if not (path / name).exists():
-            raise TrainingError(f"{path / name}: is missing", hint=hint)
-        if file_sha256(path / name) != expected:
-            raise TrainingError(f"{path / name}: is damaged (checksum differs)", hint=hint)
+    sums: dict[str, str] = read_json(path / "state.json")["sha256"]
+    missing = [name for name in sums if not (path / name).exists()]
+    if missing:
+        raise TrainingError(f"{path / missing[0]}: is missing", hint=hint)
+    for part in ranks.gather(_share_of_sums(path, sorted(sums), ranks)):
+        for name, found in part.items():
+            if found != sums[name]:
+                raise TrainingError(f"{path / name}: is damaged (checksum differs)", hint=hint)
     try:
-        module.load_state_dict(load_file(path / _FILES[0]))
-        if optimizer is not None:
-            _load_optimizer(module, optimizer, load_file(path / _FILES[1]))
-    except (SafetensorError, RuntimeError, KeyError) as error:
+        if _FILES[0] in sums:
+            _load_whole(path, module, optimizer)
+        else:
+            _load_shards(path, module, optimizer)
+    except (SafetensorError, RuntimeError, KeyError, CheckpointException) as error:
         raise TrainingError(f"{path}: does not fit this network ({error})", hint=hint) from error
+
+
+def _load_whole(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+    places = module.state_dict()
+    saved = load_file(path / _FILES[0])
+    module.load_state_dict(
+        {name: like(t, places[name]) if name in places else t for name, t in saved.items()}
+    )
+    if optimizer is not None:
+        parameters = dict(module.named_parameters())
+        averages = {}
+        for key, value in load_file(path / _FILES[1]).items():
+            what, _, name = key.partition("/")
+            averages[key] = value if what == "step" else like(value, parameters[name])
+        _put_averages(module, optimizer, averages)
+
+
+def _load_shards(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+    reader = HuggingFaceStorageReader(str(path))
+    saved = set(reader.read_metadata().state_dict_metadata)
+    tensors: dict[str, Any] = {_MODEL + name: tensor for name, tensor in module.state_dict().items()}
+    other = tensors.keys() ^ {key for key in saved if key.startswith(_MODEL)}
+    if other:
+        raise KeyError(f"{len(other)} tensors are only in one of the two (first: {min(other)})")
+    averages: dict[str, Tensor] = {}
+    if optimizer is not None:
+        parameters = dict(module.named_parameters())
+        for key in sorted(key.removeprefix(_OPTIMIZER) for key in saved if key.startswith(_OPTIMIZER)):
+            what, _, name = key.partition("/")
+            averages[key] = torch.zeros(()) if what == "step" else torch.zeros_like(parameters[name].detach())
+    tensors |= {_OPTIMIZER + key: tensor for key, tensor in averages.items()}
+    with warnings.catch_warnings():  # that it loads in a single process is what is meant there
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        load_pieces(tensors, storage_reader=reader)
+    if optimizer is not None:
+        _put_averages(module, optimizer, averages)
 
 
 def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -95,16 +192,14 @@ def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
-    return _on_cpu(
-        {
-            f"{what}/{names[parameter]}": torch.as_tensor(value)
-            for parameter, averages in optimizer.state.items()
-            for what, value in averages.items()
-        }
-    )
+    return {
+        f"{what}/{names[parameter]}": torch.as_tensor(value)
+        for parameter, averages in optimizer.state.items()
+        for what, value in averages.items()
+    }
 
 
-def _load_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
+def _put_averages(module: nn.Module, optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
     by_parameter: dict[str, dict[str, Any]] = {}
     for key, value in saved.items():
         what, _, name = key.partition("/")
@@ -114,7 +209,7 @@ def _load_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer, saved: 
             continue
         if name not in by_parameter:
             continue  # never stepped, for example a checkpoint of step 0
+        # The fused optimiser wants its step count where the parameter is, too.
         optimizer.state[parameter] = {
-            what: value if what == "step" else value.to(parameter.device)
-            for what, value in by_parameter[name].items()
+            what: value.to(parameter.device) for what, value in by_parameter[name].items()
         }

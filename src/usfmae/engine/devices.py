@@ -12,6 +12,7 @@ from torch import Tensor
 
 from usfmae.base.errors import SettingError
 from usfmae.base.input_spec import InputSpec
+from usfmae.base.launch import launched
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["auto", "bf16", "fp32"]
@@ -21,14 +22,25 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def pick_device(name: DeviceName) -> torch.device:
-    """The device asked for; "auto" is CUDA where there is one.
+    """The device asked for; "auto" is CUDA where there is one, and each process of a launch has its own.
 
     Raises:
-        SettingError: CUDA was asked for and is not there.
+        SettingError: CUDA was asked for and is not there, or there are fewer GPUs than processes.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise SettingError("device cuda: this machine has none", hint="use --device cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    launch = launched()
+    if launch.world == 1:
+        return torch.device("cuda")
+    if launch.local_rank >= torch.cuda.device_count():
+        raise SettingError(
+            f"process {launch.local_rank} of this machine has no GPU: there are {torch.cuda.device_count()}",
+            hint=f"torchrun --nproc-per-node {torch.cuda.device_count()}, or --device cpu",
+        )
+    torch.cuda.set_device(launch.local_rank)
+    return torch.device("cuda", launch.local_rank)
 
 
 def pick_precision(name: PrecisionName, device: torch.device) -> Literal["bf16", "fp32"]:
@@ -75,12 +87,13 @@ def _per_channel_on(device: torch.device, values: tuple[float, ...]) -> Float[Te
 
 
 def set_up_cpu(num_threads: int | None = None) -> None:
-    """Use `num_threads` (None: all this process may use) and let the C allocator keep freed memory.
+    """Use `num_threads` (None: all, or this process's share) and let the C allocator keep freed memory.
 
     glibc gives big blocks back to the system after each step and fetches them again in the next; raising
     its trim and mmap thresholds saves those page faults. Called once by whoever starts a run.
     """
-    torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
+    share = max(1, len(os.sched_getaffinity(0)) // launched().local_world)
+    torch.set_num_threads(num_threads or share)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # not glibc

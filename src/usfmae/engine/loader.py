@@ -1,6 +1,7 @@
 """Batches by step number, made ahead in worker processes or in this one: the same batches either way."""
 
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -45,7 +46,7 @@ def step_batches(
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=AHEAD if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
     )
     batches: Iterable[Batch] = map(tuple, loader)  # the loader makes lists of tuples
     return made_ahead(batches, count=AHEAD) if pin and not workers else batches
@@ -87,6 +88,10 @@ def made_ahead(batches: Iterable[Batch], *, count: int) -> Iterator[Batch]:
         thread.join()
 
 
-def _one_thread(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
+    # A terminal and torchrun send their signal to the whole group; the run still wants batches until its
+    # checkpoint is written, and then ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -4,10 +4,11 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -15,15 +16,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from usfmae.base.config import Config
-from usfmae.base.errors import TrainingError
+from usfmae.base.errors import FolderError, TrainingError
 from usfmae.base.files import write_by
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.seeds import seed_for
 from usfmae.engine.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision
+from usfmae.engine.memory import explain_out_of_memory
 from usfmae.engine.meters import RateMeter, peak_memory_gb
-from usfmae.engine.metrics_log import MetricsLog
+from usfmae.engine.metrics_log import MetricsLog, NoMetrics
+from usfmae.engine.parallel import gradients_kept_back, in_step, recomputing, whole
+from usfmae.engine.ranks import ALONE, ParallelName, Ranks
 from usfmae.engine.schedule import Schedule
 
 log = get_logger(__name__)
@@ -47,6 +51,12 @@ class LoopConfig(Config):
 
     accumulate: int = Field(default=1, ge=1)
     """Parts into which a batch is cut when it does not fit into memory; the result is that of the whole."""
+
+    activation_checkpointing: bool = False
+    """Keep only the inputs of blocks and compute the rest again: less memory, a third slower, same result."""
+
+    parallel: ParallelName = "ddp"
+    """Under torchrun: ddp, each process holds the whole network; fsdp, a share of every tensor."""
 
     checkpoint_steps: int = Field(default=500, ge=1)
     """Steps between checkpoints; one more is written at the end."""
@@ -95,15 +105,18 @@ def train(
     hooks: Sequence[Hook] = (),
     first_look: Hook | None = None,
     title: str = "train",
+    ranks: Ranks = ALONE,
+    global_batch: int | None = None,
 ) -> LoopResult:
     """Step `module` from the newest checkpoint in `out` (or from the start) to `schedule.total_steps`.
 
     A step is a pure function of the weights, the batch and (seed, step): drop path and the like draw from
-    a generator that is set anew for each step. On one CPU set-up a resumed run therefore ends on the same
-    bits as an undisturbed one.
+    a generator that is set anew for each step (and rank). On one CPU set-up a resumed run therefore ends on
+    the same bits as an undisturbed one. Several ranks call this together, each with its rows of every batch,
+    and get what one process would get on all rows, up to rounding (and to what drop path draws).
 
     Args:
-        module: any network, already on its device.
+        module: any network, already on its device; with fsdp already sharded.
         step_function: loss of a batch.
         batches_from: called with the first step wanted, gives the batches from there on.
         out: the run's folder: checkpoints/, metrics.jsonl, tensorboard/.
@@ -116,10 +129,13 @@ def train(
         hooks: called after each step, for pictures and live evaluation.
         first_look: called once with 0 before the first step of a run that does not resume.
         title: text left of the progress bar.
+        ranks: the processes that train together.
+        global_batch: rows of a batch over all ranks; needed where there are several.
 
     Raises:
         TrainingError: the loss or a gradient is not a finite number; the checkpoint before stays, and the
-            batch is kept in `out/bad_batch.safetensors`.
+            batch is kept in `out/bad_batch.safetensors`. Memory ran out. Another rank died.
+        FolderError: the disk is full at the last checkpoint; at earlier ones that is a warning.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written first.
     """
     device = next(module.parameters()).device
@@ -127,49 +143,81 @@ def train(
     done = find_checkpoints(out)
     step = done[-1].step if done else 0
     if done:
-        load_checkpoint(done[-1], module=module, optimizer=optimizer)
+        load_checkpoint(done[-1], module=module, optimizer=optimizer, ranks=ranks)
         log.info("going on at step %d of %d", step, schedule.total_steps)
     total, first = schedule.total_steps, step
+    stepped = in_step(module, ranks)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    metrics = MetricsLog(out, step=step)
+    metrics = MetricsLog(out, step=step) if ranks.leads else NoMetrics()
     meter, start = RateMeter(), time.perf_counter()
     images = 0
+    saved_at: int | None = None
     losses: list[Tensor] = []
+    rank_of_seed = (ranks.rank,) if ranks.rank else ()
 
     def log_watch(hook: Hook) -> None:
-        for line in hook(step):
-            metrics.write("watch", step=step, epoch=round(step / steps_per_epoch, 4), **line)
+        try:
+            for line in hook(step):
+                metrics.write("watch", step=step, epoch=round(step / steps_per_epoch, 4), **line)
+        except FolderError as error:
+            log.warning("%s; the run goes on", error.message)
 
-    def checkpoint() -> None:
-        save_checkpoint(out, step=step, module=module, optimizer=optimizer, keep=config.keep_checkpoints)
+    def checkpoint(*, needed: bool) -> None:
+        nonlocal saved_at
+        if step == saved_at:
+            return
+        try:
+            save_checkpoint(
+                out, step=step, module=module, optimizer=optimizer, keep=config.keep_checkpoints, ranks=ranks
+            )
+            saved_at = step
+        except FolderError as error:
+            if needed:
+                raise
+            log.warning("%s; the checkpoint before is kept, the next one is tried again", error.message)
 
     try:
-        with _stop_on_signal() as stop, progress_bar(title, total=total, done=step) as bar:
+        with (
+            _stop_on_signal() as stop,
+            progress_bar(title, total=total, done=step, shown=ranks.leads) as bar,
+            ranks.explain_loss_of_another(),
+            recomputing(module) if config.activation_checkpointing else nullcontext(),
+        ):
             if first_look is not None and step == 0:
                 log_watch(first_look)
             batches = iter(batches_from(step)) if step < total else iter(())
             while step < total:
                 batch = next(batches)
+                rows = len(batch[0]) if ranks.world == 1 else global_batch
+                assert rows is not None, "several ranks must be told the size of the global batch"
                 module.train()
-                torch.manual_seed(seed_for(seed, "step", step))
+                torch.manual_seed(seed_for(seed, "step", step, *rank_of_seed))
                 lr = schedule.lr(step)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group.get("lr_scale", 1.0)
                 optimizer.zero_grad(set_to_none=True)
-                loss = _backward(module, step_function, batch, config.accumulate, precision, device)
-                norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf, foreach=True)
-                losses.append(loss)
-                look = device.type == "cpu" or (step + 1) % config.log_steps == 0
-                look = look or (step + 1) % config.checkpoint_steps == 0 or step + 1 == total
-                if look and not bool(torch.isfinite(torch.stack([*losses, norm])).all()):
-                    _give_up(out, batch, step, lr)
-                optimizer.step()
+                with explain_out_of_memory(
+                    len(batch[0]),
+                    accumulate=config.accumulate,
+                    recomputes=config.activation_checkpointing,
+                    precision=precision,
+                    device=device,
+                ):
+                    parts = min(config.accumulate, rows // ranks.world)
+                    loss = _backward(stepped, step_function, batch, parts, rows, ranks, precision)
+                    norm = whole(nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf, foreach=True))
+                    losses.append(loss)
+                    look = device.type == "cpu" or (step + 1) % config.log_steps == 0
+                    look = look or (step + 1) % config.checkpoint_steps == 0 or step + 1 == total
+                    if look and ranks.anyone(not bool(torch.isfinite(torch.stack([*losses, norm])).all())):
+                        _give_up(out, batch, step, lr, ranks)
+                    optimizer.step()
                 step += 1
-                meter.add(len(batch[0]))
-                images += len(batch[0])
+                meter.add(rows)
+                images += rows
                 bar.advance()
                 if step % config.log_steps == 0 or step == total:
-                    shown = float(torch.stack(losses).mean())
+                    shown = float(ranks.mean(torch.stack(losses).mean()))
                     losses.clear()
                     metrics.write(
                         "train",
@@ -185,9 +233,9 @@ def train(
                 for hook in hooks:
                     log_watch(hook)
                 if step % config.checkpoint_steps == 0 or step == total:
-                    checkpoint()
-                if stop.asked:
-                    checkpoint()
+                    checkpoint(needed=step == total)
+                if ranks.anyone(stop.asked):
+                    checkpoint(needed=True)
                     raise Interrupted(f"stopped after step {step} of {total}; a checkpoint was written")
     finally:
         metrics.close()
@@ -197,27 +245,29 @@ def train(
 
 
 def _backward(
-    module: nn.Module,
+    stepped: nn.Module,
     step_function: StepFunction,
     batch: Batch,
     parts: int,
-    precision: str,
-    device: torch.device,
+    rows: int,
+    ranks: Ranks,
+    precision: Literal["bf16", "fp32"],
 ) -> Tensor:
-    total = len(batch[0])
+    """The loss of this rank's part of a batch of `rows`, so scaled that the mean over ranks is the mean over
+    rows, and its gradients."""
+    device = next(stepped.parameters()).device
     loss = torch.zeros((), device=device)
-    for part in zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True):
-        if not len(part[0]):
-            continue
-        with autocast("bf16" if precision == "bf16" else "fp32", device):
-            part_loss = step_function(module, part) * (len(part[0]) / total)
-        part_loss.backward()  # type: ignore[no-untyped-call]
+    for index, part in enumerate(zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True)):
+        with gradients_kept_back(stepped, until_last=index + 1 < parts):
+            with autocast(precision, device):
+                part_loss = step_function(stepped, part) * (len(part[0]) * ranks.world / rows)
+            part_loss.backward()  # type: ignore[no-untyped-call]
         loss += part_loss.detach()
     return loss
 
 
-def _give_up(out: Path, batch: Batch, step: int, lr: float) -> None:
-    path = out / "bad_batch.safetensors"
+def _give_up(out: Path, batch: Batch, step: int, lr: float, ranks: Ranks) -> None:
+    path = out / f"bad_batch{f'_rank{ranks.rank}' if ranks.rank else ''}.safetensors"
     tensors = {f"tensor_{i}": tensor.cpu().contiguous() for i, tensor in enumerate(batch)}
     write_by(path, lambda temporary: save_file(tensors, temporary, metadata={"step": str(step)}))
     done = find_checkpoints(out)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from usfmae.base.config import Config
+from usfmae.base.config import Config, flat
 from usfmae.base.errors import FolderError
 from usfmae.base.files import claim_folder, read_json, write_json
 from usfmae.base.record import made_by
@@ -25,8 +25,8 @@ RUN_FILE = "run.json"
 RESULT_FILE = "result.json"
 """What came out; there only when all of it is."""
 
-HARMLESS = frozenset({"threads"})
-"""Settings that change the speed and not the result, so a resumed run may change them."""
+HARMLESS = frozenset({"threads", "loop.activation_checkpointing", "loop.parallel"})
+"""Settings that change speed or memory and not the result, so a resumed run may change them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +222,7 @@ def _notes(task: Task) -> list[str]:
 
 
 def _refuse_changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    old, new = _flat(before["settings"]), _flat(now["settings"])
+    old, new = flat(before["settings"]), flat(now["settings"])
     changed = [
         f"{name} {old.get(name)} -> {new.get(name)}"
         for name in sorted({*old, *new} - HARMLESS)
@@ -235,11 +235,3 @@ def _refuse_changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> N
             f"{out}: was started with other settings or inputs ({'; '.join(changed)})",
             hint="--resume goes on with exactly the same ones; choose another --out, or --overwrite",
         )
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

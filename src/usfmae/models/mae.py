@@ -223,7 +223,8 @@ class MaskedAutoencoder(nn.Module):
         """
         encoder = self.config.encoder
         height, width = images.shape[2:]
-        prediction = self.forward(images, hiding).prediction.float()
+        output: MaeOutput = self(images, hiding)
+        prediction = output.prediction.float()
         patches = patchify(images, encoder.patch_px)
         hidden = channels_last(take_rows(patches, hiding.hidden), encoder.channels)
         if self.config.normalised_pixels:

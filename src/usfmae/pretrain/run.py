@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch import nn
 
 from usfmae.base.config import make_config
 from usfmae.base.errors import FolderError, SettingError
-from usfmae.base.files import claim_folder, read_json, remove_partials, write_json
+from usfmae.base.files import claimed_folder, read_json, remove_partials, write_json
 from usfmae.base.interrupt import Interrupted
+from usfmae.base.launch import launched
 from usfmae.base.logs import get_logger
 from usfmae.base.record import made_by
 from usfmae.base.seeds import seed_for
@@ -24,17 +26,22 @@ from usfmae.engine.loader import step_batches
 from usfmae.engine.loop import train
 from usfmae.engine.meters import peak_memory_gb
 from usfmae.engine.optim import build_optimizer
+from usfmae.engine.parallel import shard, whole_on_first
+from usfmae.engine.ranks import Ranks, join_ranks
 from usfmae.engine.sampler import steps_in
 from usfmae.engine.schedule import make_schedule
 from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.vit import start_weights
 from usfmae.models.weights import WEIGHTS_FILE, WeightsFile, load_into, read_weights, save_encoder
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.resume import earlier_run
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 from usfmae.pretrain.watch import LiveEvaluation, Watch
 
 log = get_logger(__name__)
 RUN_FILE = "run.json"
+LOCK_WAIT_S = 10.0
+"""How long a run waits for its folder: batch workers of a killed run hold it until they notice, some 5 s."""
 
 
 def pretrain(
@@ -52,6 +59,8 @@ def pretrain(
 ) -> dict[str, Any]:
     """Pretrain a masked autoencoder (He et al. 2022; recipe of USF-MAE, Megahed et al. 2025).
 
+    Under torchrun every process calls this; together they do what one would do alone.
+
     Args:
         config: every setting; `loop.precision` and `augment_on` "auto" are resolved and recorded.
         corpus_folder: made by `usfmae corpus build`.
@@ -61,85 +70,118 @@ def pretrain(
         device: where to run.
         evaluations: called on the encoder at every watch interval.
         watched: what the evaluations look at, for the record.
-        resume: go on from the newest checkpoint; settings, corpus and weights must be the same.
+        resume: go on from the newest checkpoint; settings, corpus and weights must be the same, but for those
+            settings that change no result (`resume.HARMLESS`) or only its rounding.
         overwrite: delete an earlier run first.
 
     Returns:
         The content of run.json.
 
     Raises:
-        FolderError: `out` exists, or holds a run with other settings.
+        FolderError: `out` exists, holds a run with other settings, or another run is writing there.
         SettingError: the licences of the pool do not allow what `config.demand` names.
         CorpusError, WeightsError, TrainingError, Interrupted: see there.
     """
-    started = time.perf_counter()
     set_up_cpu(config.threads)
     where = pick_device(device)
     corpus = open_corpus(corpus_folder)
     if corpus.size_px < max(config.input_spec.size_px):
         log.warning("the corpus has %d px images, enlarged to the network's input", corpus.size_px)
     _refuse_terms(corpus, config)
-    spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
     loop = config.loop.model_copy(update={"precision": pick_precision(config.loop.precision, where)})
     place = pick_augment_place(config.augment_on, where)
     config = config.model_copy(update={"loop": loop, "augment_on": place})
     file = None if weights is None else read_weights(weights)
     inputs = {"corpus": corpus.sha256, **({} if file is None else {"weights": file.sha256})}
-    claim_folder(out, marker=RUN_FILE, resume=resume, overwrite=overwrite)
-    earlier = _earlier_run(out, config, inputs)
-    remove_partials(out)
+    with join_ranks(where, config.loop.parallel) as ranks, ExitStack() as held:
+        # torchrun started all processes anew after one died; only the machine of that one counts it.
+        again = ranks.anyone(launched().restarts > 0)
+        claimed = claimed_folder(
+            out,
+            marker=RUN_FILE,
+            doing="run",
+            resume=resume or again,
+            overwrite=overwrite and not again,
+            wait_s=LOCK_WAIT_S,
+        )
+        ranks.first(lambda: held.enter_context(claimed))
+        earlier = ranks.first(lambda: earlier_run(out / RUN_FILE, config, inputs, ranks))
+        if earlier.get("status") == "finished" and (out / WEIGHTS_FILE).exists():
+            log.info("%s: is finished already (%d steps)", out, earlier["total_steps"])
+            return earlier
+        ranks.first(lambda: remove_partials(out))
+        record = {
+            "made_by": made_by("pretrain", settings=config, inputs=inputs),
+            "status": "running",
+            "recipe": recipe,
+            "device": str(where),
+            "ranks": {"world": ranks.world, "parallel": ranks.parallel},
+            "corpus": {"folder": str(corpus_folder), "sha256": corpus.sha256, "num_images": len(corpus)},
+            "terms": corpus.terms,
+            "watched": list(watched),
+            "steps_done": 0,
+            "seconds": earlier.get("seconds", 0.0),
+            "peak_memory_gb": earlier.get("peak_memory_gb", 0.0),
+        }
+        start = None if file is None else (weights, file)
+        return _pretrain(config, corpus, out, record, ranks, where, start, tuple(evaluations))
 
+
+def _pretrain(
+    config: PretrainConfig,
+    corpus: Corpus,
+    out: Path,
+    record: dict[str, Any],
+    ranks: Ranks,
+    where: torch.device,
+    start: tuple[Path | None, WeightsFile] | None,
+    evaluations: tuple[LiveEvaluation, ...],
+) -> dict[str, Any]:
+    """Every rank calls this with the folder claimed; completes and writes `record`."""
+    started = time.perf_counter()
+    spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
     total = steps_in(config.epochs, num_images=len(corpus), global_batch=config.global_batch)
     steps_per_epoch = len(corpus) / config.global_batch
     module = MaskedAutoencoder(config.model)
     start_weights(module, torch.Generator().manual_seed(seed_for(config.seed, "start")))
-    report = None if file is None else _load_start(module, file, config)
+    report = None if start is None else _load_start(module, start[1], config)
     module.to(where)
-    record: dict[str, Any] = {
-        "made_by": made_by("pretrain", settings=config, inputs=inputs),
-        "status": "running",
-        "recipe": recipe,
-        "device": str(where),
-        "corpus": {"folder": str(corpus_folder), "sha256": corpus.sha256, "num_images": len(corpus)},
-        "terms": corpus.terms,
-        "weights": None if report is None else {"file": str(weights), "loaded": report},
-        "watched": list(watched),
+    whole = whole_on_first(module, ranks)
+    shard(module, ranks)
+    record |= {
+        "weights": None if report is None or start is None else {"file": str(start[0]), "loaded": report},
         "num_parameters": {
             "encoder": count_parameters(module.encoder),
             "decoder": count_parameters(module.decoder),
         },
         "total_steps": total,
-        "steps_done": 0,
-        "seconds": earlier.get("seconds", 0.0),
-        "peak_memory_gb": earlier.get("peak_memory_gb", 0.0),
     }
-    if earlier.get("status") == "finished" and (out / WEIGHTS_FILE).exists():
-        log.info("%s: is finished already (%d steps)", out, total)
-        return earlier
-    write_json(out / RUN_FILE, record)
+    ranks.first(lambda: write_json(out / RUN_FILE, record))
 
     look = max(1, round(config.watch.every_epochs * steps_per_epoch))
     shown = corpus.read(picture_indices(corpus, config.watch.num_pictures, config.seed))
     watch = Watch(
-        module=module,
+        whole=whole,
         images=whole_batch(shown, image_px=spec.image_px),
         input_spec=spec,
         out=out,
         every_steps=look,
         total_steps=total,
         seed=config.seed,
-        evaluations=tuple(evaluations),
+        evaluations=evaluations,
+        leads=ranks.leads,
     )
     log.info(
-        "%s: %d images, %d steps of %d (%.4g epochs), %.1f M parameters, %s on %s",
-        recipe, len(corpus), total, config.global_batch, config.epochs,
+        "%s: %d images, %d steps of %d (%.4g epochs), %.1f M parameters, %s on %s%s",
+        record["recipe"], len(corpus), total, config.global_batch, config.epochs,
         sum(record["num_parameters"].values()) / 1e6, config.loop.precision, where,
+        f", {ranks.world} processes ({ranks.parallel})" if ranks.world > 1 else "",
     )  # fmt: skip
     try:
         train(
             module,
             PretrainStep(spec, config),
-            _batches(corpus, config, total, pin=where.type == "cuda"),
+            _batches(corpus, config, total, rows=ranks.rows(config.global_batch), pin=where.type == "cuda"),
             out=out,
             config=config.loop,
             optimizer=build_optimizer(module, config.optim, encoder_prefix="encoder."),
@@ -155,17 +197,16 @@ def pretrain(
             hooks=[watch],
             first_look=watch.look,
             title="pretrain",
+            ranks=ranks,
+            global_batch=config.global_batch,
         )
-        save_encoder(
-            out / WEIGHTS_FILE,
-            module.encoder,
-            input_spec=spec,
-            notes={
-                "recipe": recipe,
-                "corpus_sha256": corpus.sha256,
-                "terms": json.dumps(corpus.terms),
-            },
-        )
+        trained = whole().encoder
+        notes = {
+            "recipe": record["recipe"],
+            "corpus_sha256": corpus.sha256,
+            "terms": json.dumps(corpus.terms),
+        }
+        ranks.first(lambda: save_encoder(out / WEIGHTS_FILE, trained, input_spec=spec, notes=notes))
         record["status"] = "finished"
     except Interrupted:
         record["status"] = "stopped"
@@ -175,8 +216,19 @@ def pretrain(
         record["steps_done"] = done[-1].step if done else 0
         record["seconds"] += time.perf_counter() - started
         record["peak_memory_gb"] = max(record["peak_memory_gb"], peak_memory_gb(where))
-        write_json(out / RUN_FILE, record)
+        if ranks.leads:
+            _close(out / RUN_FILE, record)
     return record
+
+
+def _close(path: Path, record: dict[str, Any]) -> None:
+    """Write the record at the end; a full disk does not hide why a run ended."""
+    try:
+        write_json(path, record)
+    except FolderError as error:
+        if record["status"] == "finished":
+            raise
+        log.warning("%s", error.message)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -208,8 +260,10 @@ def _refuse_terms(corpus: Corpus, config: PretrainConfig) -> None:
     )
 
 
-def _batches(corpus: Corpus, config: PretrainConfig, total: int, *, pin: bool) -> Callable[[int], Any]:
-    make = PretrainBatches(corpus, config)
+def _batches(
+    corpus: Corpus, config: PretrainConfig, total: int, *, rows: slice, pin: bool
+) -> Callable[[int], Any]:
+    make = PretrainBatches(corpus, config, rows)
     return lambda first: step_batches(make, range(first, total), workers=config.workers, pin=pin)
 
 
@@ -226,21 +280,3 @@ def _load_start(module: MaskedAutoencoder, file: WeightsFile, config: PretrainCo
         "dropped": report.dropped,
         "fresh": list(report.fresh),
     }
-
-
-def _earlier_run(out: Path, config: PretrainConfig, inputs: dict[str, str]) -> dict[str, Any]:
-    if not (out / RUN_FILE).exists():
-        return {}
-    record: dict[str, Any] = read_json(out / RUN_FILE)
-    then = make_config(PretrainConfig, record["made_by"]["settings"])  # names newer than the run: defaults
-    before, now = then.model_dump(mode="json"), config.model_dump(mode="json")
-    ignored = {"workers", "threads"}  # they change the speed, not the result
-    changed = [name for name in now if name not in ignored and before.get(name) != now[name]]
-    changed += [f"the {name}" for name in {*inputs, *record["made_by"]["inputs"]}
-                if record["made_by"]["inputs"].get(name) != inputs.get(name)]  # fmt: skip
-    if changed:
-        raise FolderError(
-            f"{out}: was started with other settings or inputs ({', '.join(sorted(changed))})",
-            hint="--resume goes on with exactly the same ones; choose another --out, or --overwrite",
-        )
-    return record

@@ -28,8 +28,8 @@ PICTURES = "pictures"
 class Watch:
     """A loop hook: pictures and live evaluations at the start, at every interval, and at the end."""
 
-    module: MaskedAutoencoder
-    """The network in training."""
+    whole: Callable[[], MaskedAutoencoder]
+    """Gives the network in training, with all its weights on the first rank; every rank calls it."""
 
     images: UInt8[np.ndarray, "k h w"]
     """Images to reconstruct, already of the input size; may be none."""
@@ -52,6 +52,9 @@ class Watch:
     evaluations: tuple[LiveEvaluation, ...] = ()
     """What to score."""
 
+    leads: bool = True
+    """Whether this is the first rank, the one that draws and scores."""
+
     def __call__(self, step: int) -> list[dict[str, object]]:
         """Look if it is time; returns lines for the metrics log."""
         if step % self.every_steps and step != self.total_steps:
@@ -60,22 +63,26 @@ class Watch:
 
     def look(self, step: int) -> list[dict[str, object]]:
         """Draw and score now."""
-        was_training = self.module.training
-        self.module.eval()
-        if len(self.images):
-            self._draw(step)
-        lines = [
-            dict(line)
-            for evaluation in self.evaluations
-            for line in evaluation(self.module.encoder, self.input_spec)
-        ]
-        self.module.train(was_training)
-        return lines
+        module = self.whole()
+        if not self.leads:
+            return []
+        was_training = module.training
+        module.eval()
+        try:
+            if len(self.images):
+                self._draw(module, step)
+            return [
+                dict(line)
+                for evaluation in self.evaluations
+                for line in evaluation(module.encoder, self.input_spec)
+            ]
+        finally:
+            module.train(was_training)
 
     @torch.no_grad()
-    def _draw(self, step: int) -> None:
-        config = self.module.config
-        device = next(self.module.parameters()).device
+    def _draw(self, module: MaskedAutoencoder, step: int) -> None:
+        config = module.config
+        device = next(module.parameters()).device
         turns = draw_turns(
             config,
             len(self.images),
@@ -87,7 +94,7 @@ class Watch:
         hiding = choose_hiding(config, turns, grid=config.encoder.grid, views=views)
         hiding = Hiding(hiding.visible.to(device), hiding.hidden.to(device))
         inputs = to_input(views, self.input_spec, device)
-        output = self.module.reconstruct(inputs, hiding)
+        output = module.reconstruct(inputs, hiding)
         reconstructed = to_pixels(output, self.input_spec)
         patch_px, (rows, cols) = config.encoder.patch_px, config.encoder.grid
         shown = torch.zeros(len(self.images), rows * cols, dtype=torch.bool, device=device)

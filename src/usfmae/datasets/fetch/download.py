@@ -5,13 +5,10 @@ joined when the server says that it is still the same file (RFC 9110, sec. 13.1.
 Content-Range), or when a checksum will tell; otherwise the download starts again.
 """
 
-import fcntl
-import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from pydantic import Field
 
 from usfmae.base.config import Config
 from usfmae.base.errors import FetchError, FolderError
-from usfmae.base.files import read_json, write_json
+from usfmae.base.files import alone_in, read_json, write_json
 from usfmae.base.logs import Bar, get_logger, progress_bar
 from usfmae.datasets.fetch.answers import (
     TryAgainError,
@@ -97,7 +94,7 @@ def download(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FolderError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
-    with _alone_in(path.parent):
+    with alone_in(path.parent, doing="fetch"):
         return _insist(url, path, expected, client, patience, headers or {}, sleep)
 
 
@@ -142,24 +139,6 @@ def _insist(
                 wait_s = min(wait_s * random.uniform(0.8, 1.2), patience.max_wait_s)
                 log.info("%s: %s; trying again in %.0f s", path.name, _reason(error), wait_s)
                 sleep(wait_s)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder that ends with this process: two would write into one `.part`."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FolderError(
-                f"{folder}: another fetch is writing there", hint="wait until it ends"
-            ) from error
-        except OSError:
-            log.debug("%s: this file system knows no locks", folder)
-        yield
-    finally:
-        os.close(handle)
 
 
 class _Part:

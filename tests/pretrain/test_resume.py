@@ -1,0 +1,153 @@
+"""Going on: with which other settings, in a folder that another run holds, after a restart by torchrun."""
+
+import json
+import logging
+import shutil
+
+import pytest
+
+from usfmae.base.config import flat, with_settings
+from usfmae.base.errors import FolderError
+from usfmae.base.files import alone_in
+from usfmae.engine.checkpoint import find_checkpoints
+from usfmae.pretrain import run as run_module
+from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.resume import AT_FIRST, HARMLESS, ROUNDING, changed_settings
+from usfmae.pretrain.run import load_run_config, pretrain
+
+
+@pytest.fixture(scope="module")
+def finished(small_corpus, small_config, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "small"
+    pretrain(small_config, small_corpus, out)
+    return out
+
+
+@pytest.fixture
+def stopped(finished, tmp_path):
+    """The finished run as it was at its checkpoint of step 6 of 8."""
+    out = tmp_path / "stopped"
+    shutil.copytree(finished, out)
+    (out / "weights.safetensors").unlink()
+    shutil.rmtree(find_checkpoints(out)[-1].path)
+    assert find_checkpoints(out)[-1].step == 6
+    change_record(out, lambda record: record.update(status="stopped"))
+    return out
+
+
+def change_record(out, change) -> None:
+    record = json.loads((out / "run.json").read_text())
+    change(record)
+    (out / "run.json").write_text(json.dumps(record))
+
+
+def same_weights(one, two) -> bool:
+    return (one / "weights.safetensors").read_bytes() == (two / "weights.safetensors").read_bytes()
+
+
+def with_loop(config: PretrainConfig, **settings) -> PretrainConfig:
+    return config.model_copy(update={"loop": config.loop.model_copy(update=settings)})
+
+
+def test_settings_that_change_no_number_may_change_and_are_named(
+    stopped, finished, small_config, small_corpus, caplog
+):
+    caplog.set_level(logging.INFO)
+    changed = with_loop(
+        small_config, checkpoint_steps=1, keep_checkpoints=1, log_steps=4, activation_checkpointing=True
+    ).model_copy(
+        update={
+            "workers": 1,
+            "watch": small_config.watch.model_copy(update={"every_epochs": 0.4, "num_pictures": 1}),
+        }
+    )
+    assert set(changed_settings(small_config.model_dump(mode="json"), changed)) == HARMLESS - {"demand"}
+    pretrain(changed, small_corpus, stopped, resume=True)
+    assert same_weights(stopped, finished)
+    assert "resumed with another loop.checkpoint_steps 3 -> 1\n" in caplog.text
+    assert load_run_config(stopped) == changed.model_copy(update={"augment_on": "cpu"})
+
+
+def test_settings_that_change_the_order_of_sums_may_change_and_say_so(
+    stopped, small_config, small_corpus, caplog
+):
+    caplog.set_level(logging.INFO)
+    pretrain(with_loop(small_config, accumulate=2), small_corpus, stopped, resume=True)
+    assert "another loop.accumulate 1 -> 2, equal up to rounding" in caplog.text
+
+
+def test_every_serious_difference_is_named_with_both_values(stopped, small_config, small_corpus):
+    changed = with_loop(small_config, precision="bf16").model_copy(update={"seed": 7})
+    with pytest.raises(FolderError, match=r"\(loop\.precision fp32 -> bf16; seed 0 -> 7\)"):
+        pretrain(changed, small_corpus, stopped, resume=True)
+
+
+def test_a_run_from_before_a_setting_existed_counts_as_having_its_default(
+    stopped, finished, small_config, small_corpus
+):
+    def forget(record) -> None:
+        del record["made_by"]["settings"]["loop"]["parallel"], record["ranks"]
+
+    change_record(stopped, forget)
+    pretrain(small_config, small_corpus, stopped, resume=True)
+    assert same_weights(stopped, finished)
+
+
+VARIED = [
+    ("model.hiding.kind=sector", "model.hiding.kind random -> sector"),
+    ("model.hiding.block=1", "model.hiding.block 2 -> 1"),
+    ("model.loss_in=sector", "model.loss_in everywhere -> sector"),
+    ("model.context=clip", "model.context none -> clip"),
+    ("model.decoder.kind=cross", "model.decoder.kind self -> cross"),
+    ("model.decoder.predict_ratio=0.5", "model.decoder.predict_ratio 1.0 -> 0.5"),
+    ("resolution.start_px=16", "resolution.start_px None -> 16"),
+    ("resolution.start_ratio=0.25", "resolution.start_ratio 0.5 -> 0.25"),
+    ("augment.gamma=[0.8, 1.25]", r"augment.gamma \[1.0, 1.0\] -> \[0.8, 1.25\]"),
+    ("augment_on=device", "augment_on cpu -> device"),
+]
+
+
+@pytest.mark.parametrize(("word", "named"), VARIED)
+def test_what_a_run_hides_predicts_and_sees_may_not_change(stopped, small_config, small_corpus, word, named):
+    with pytest.raises(FolderError, match=rf"\({named}\)"):
+        pretrain(with_settings(small_config, [word]), small_corpus, stopped, resume=True)
+
+
+def test_a_run_from_before_views_were_made_elsewhere_made_them_on_the_cpu(
+    stopped, finished, small_config, small_corpus
+):
+    change_record(stopped, lambda record: record["made_by"]["settings"].pop("augment_on"))
+    with pytest.raises(FolderError, match=r"\(augment_on cpu -> device\)"):
+        pretrain(with_settings(small_config, ["augment_on=device"]), small_corpus, stopped, resume=True)
+    pretrain(small_config, small_corpus, stopped, resume=True)
+    assert same_weights(stopped, finished)
+
+
+def test_the_lists_of_settings_name_existing_ones():
+    assert set(flat(PretrainConfig().model_dump())) >= HARMLESS | ROUNDING | AT_FIRST.keys()
+
+
+def test_two_runs_cannot_share_a_folder(stopped, small_config, small_corpus, monkeypatch):
+    monkeypatch.setattr(run_module, "LOCK_WAIT_S", 0.0)
+    with alone_in(stopped, doing="run"):
+        for how in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(FolderError, match="another run is writing there"):
+                pretrain(small_config, small_corpus, stopped, **how)
+    assert find_checkpoints(stopped)  # nothing was deleted
+    pretrain(small_config, small_corpus, stopped, resume=True)
+
+
+def test_a_run_that_torchrun_starts_again_goes_on_unasked(
+    stopped, finished, small_config, small_corpus, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO)
+    for name, value in (
+        ("RANK", 0),
+        ("WORLD_SIZE", 1),
+        ("MASTER_ADDR", "x"),
+        ("TORCHELASTIC_RESTART_COUNT", 1),
+    ):
+        monkeypatch.setenv(name, str(value))
+    pretrain(small_config, small_corpus, stopped, overwrite=True)
+    assert same_weights(stopped, finished)
+    assert "going on at step 6 of 8" in caplog.text
