@@ -1,7 +1,7 @@
 """Reading a corpus: memory-mapped shards and the table that says what is in them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int, UInt8
 
+from usfmae.base.config import make_config
 from usfmae.base.errors import CorpusError, FolderError
 from usfmae.base.files import file_sha256, read_json
 from usfmae.base.input_spec import Crop, Fit
 from usfmae.base.logs import progress_bar
 from usfmae.corpus.manifest import read_table
 from usfmae.corpus.part import SHARD_FILE, part_folder, read_fingerprints
+from usfmae.datasets.terms import NOTHING_STATED, Terms, strictest
 from usfmae.images.fingerprint import CELLS, fingerprint
 from usfmae.images.prepare import content_box
 
@@ -203,6 +205,17 @@ def open_corpus(folder: Path) -> Corpus:
     except (OSError, pa.ArrowException) as error:
         raise CorpusError(f"{folder / MANIFEST_FILE}: cannot be read ({error})", hint=_REBUILD) from error
     return Corpus(folder, record, manifest)
+
+
+def joint_terms(corpora: Sequence[Corpus]) -> dict[str, bool | None]:
+    """What the strictest licence of several pools allows; of one pool, its own terms.
+
+    A pool from before terms were kept states nothing.
+    """
+    if len(corpora) == 1:
+        return corpora[0].terms
+    terms = (make_config(Terms, corpus.terms) if corpus.terms else NOTHING_STATED for corpus in corpora)
+    return strictest(terms).model_dump()
 
 
 def verify_corpus(folder: Path) -> int:

@@ -59,6 +59,14 @@ def group_by(members: Int[np.ndarray, " n"]) -> Partners:
     return Partners(order, place, first[which][place], counts[which][place])
 
 
+def one_after_the_other(first: Partners, second: Partners) -> Partners:
+    """Partners of the images of two pools, those of the second numbered after those of the first."""
+    n = len(first.order)
+    shifted = {"order": second.order + n, "place": second.place + n, "start": second.start + n}
+    both = {name: np.concatenate([getattr(first, name), part]) for name, part in shifted.items()}
+    return Partners(**both, length=np.concatenate([first.length, second.length]))
+
+
 def _numbered(names: Sequence[tuple[str, ...]]) -> Int[np.ndarray, " n"]:
     numbers: dict[tuple[str, ...], int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)

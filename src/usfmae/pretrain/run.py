@@ -16,7 +16,7 @@ from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger
 from usfmae.base.record import made_by
 from usfmae.base.seeds import seed_for
-from usfmae.corpus.shards import Corpus, open_corpus
+from usfmae.corpus.shards import Corpus, joint_terms, open_corpus
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.engine.devices import DeviceName, pick_augment_place, pick_device, pick_precision, set_up_cpu
@@ -28,8 +28,11 @@ from usfmae.engine.sampler import steps_in
 from usfmae.engine.schedule import make_schedule
 from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.vit import start_weights
-from usfmae.models.weights import WEIGHTS_FILE, WeightsFile, load_into, read_weights, save_encoder
+from usfmae.models.weights import WEIGHTS_FILE, save_encoder
+from usfmae.pretrain.adaptation import Adaptation, draw_sample
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.replay import open_old
+from usfmae.pretrain.start import read_start
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 from usfmae.pretrain.watch import LiveEvaluation, Watch
 
@@ -54,7 +57,7 @@ def pretrain(
 
     Args:
         config: every setting; `loop.precision` and `augment_on` "auto" are resolved and recorded.
-        corpus_folder: made by `usfmae corpus build`.
+        corpus_folder: made by `usfmae corpus build`; the new pool where `config.replay` names an old one.
         out: the run's folder: run.json, metrics.jsonl, pictures/, checkpoints/, weights.safetensors.
         recipe: its name, for the record.
         weights: start from an MAE or ViT file or an earlier run; None for a random start.
@@ -78,31 +81,36 @@ def pretrain(
     corpus = open_corpus(corpus_folder)
     if corpus.size_px < max(config.input_spec.size_px):
         log.warning("the corpus has %d px images, enlarged to the network's input", corpus.size_px)
-    _refuse_terms(corpus, config)
+    old = open_old(config.replay, corpus)
+    pools = [corpus] if old is None else [corpus, old]
+    for pool in pools:
+        _refuse_terms(pool, config)
     spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
     loop = config.loop.model_copy(update={"precision": pick_precision(config.loop.precision, where)})
     place = pick_augment_place(config.augment_on, where)
     config = config.model_copy(update={"loop": loop, "augment_on": place})
-    file = None if weights is None else read_weights(weights)
-    inputs = {"corpus": corpus.sha256, **({} if file is None else {"weights": file.sha256})}
+    start = None if weights is None else read_start(weights, config)
+    inputs = {"corpus": corpus.sha256, **({} if start is None else start.inputs)}
+    inputs |= {} if old is None else {"replay": old.sha256}
     claim_folder(out, marker=RUN_FILE, resume=resume, overwrite=overwrite)
     earlier = _earlier_run(out, config, inputs)
     remove_partials(out)
 
-    total = steps_in(config.epochs, num_images=len(corpus), global_batch=config.global_batch)
-    steps_per_epoch = len(corpus) / config.global_batch
+    total = steps_in(config.epochs, num_images=len(corpus), global_batch=config.num_new)
+    steps_per_epoch = len(corpus) / config.num_new
     module = MaskedAutoencoder(config.model)
     start_weights(module, torch.Generator().manual_seed(seed_for(config.seed, "start")))
-    report = None if file is None else _load_start(module, file, config)
+    taken = None if start is None else start.load_into(module, config)
     module.to(where)
     record: dict[str, Any] = {
         "made_by": made_by("pretrain", settings=config, inputs=inputs),
         "status": "running",
         "recipe": recipe,
         "device": str(where),
-        "corpus": {"folder": str(corpus_folder), "sha256": corpus.sha256, "num_images": len(corpus)},
-        "terms": corpus.terms,
-        "weights": None if report is None else {"file": str(weights), "loaded": report},
+        "corpus": _pool_facts(corpus),
+        "replay": None if old is None else {**_pool_facts(old), "images_per_batch": config.num_old},
+        "terms": joint_terms(pools),
+        "weights": taken,
         "watched": list(watched),
         "num_parameters": {
             "encoder": count_parameters(module.encoder),
@@ -130,6 +138,22 @@ def pretrain(
         seed=config.seed,
         evaluations=tuple(evaluations),
     )
+    adaptation = None
+    if old is not None:
+        samples = {
+            name: draw_sample(pool, image_px=spec.image_px, seed=config.seed)
+            for name, pool in (("new", corpus), ("old", old))
+        }
+        adaptation = Adaptation(
+            whole=lambda: module,
+            samples=samples,
+            input_spec=spec,
+            out=out,
+            every_steps=look,
+            total_steps=total,
+            seed=config.seed,
+        )
+    looks: list[Watch | Adaptation] = [watch] if adaptation is None else [watch, adaptation]
     log.info(
         "%s: %d images, %d steps of %d (%.4g epochs), %.1f M parameters, %s on %s",
         recipe, len(corpus), total, config.global_batch, config.epochs,
@@ -139,7 +163,7 @@ def pretrain(
         train(
             module,
             PretrainStep(spec, config),
-            _batches(corpus, config, total, pin=where.type == "cuda"),
+            _batches(corpus, old, config, total, pin=where.type == "cuda"),
             out=out,
             config=config.loop,
             optimizer=build_optimizer(module, config.optim, encoder_prefix="encoder."),
@@ -152,8 +176,8 @@ def pretrain(
             clip_norm=config.optim.clip_norm,
             steps_per_epoch=steps_per_epoch,
             seed=config.seed,
-            hooks=[watch],
-            first_look=watch.look,
+            hooks=looks,
+            first_look=lambda step: [line for each in looks for line in each.look(step)],
             title="pretrain",
         )
         save_encoder(
@@ -163,9 +187,12 @@ def pretrain(
             notes={
                 "recipe": recipe,
                 "corpus_sha256": corpus.sha256,
-                "terms": json.dumps(corpus.terms),
+                **({} if old is None else {"replay_sha256": old.sha256}),
+                "terms": json.dumps(record["terms"]),
             },
         )
+        if adaptation is not None:
+            record["adaptation"] = adaptation.record()
         record["status"] = "finished"
     except Interrupted:
         record["status"] = "stopped"
@@ -208,24 +235,15 @@ def _refuse_terms(corpus: Corpus, config: PretrainConfig) -> None:
     )
 
 
-def _batches(corpus: Corpus, config: PretrainConfig, total: int, *, pin: bool) -> Callable[[int], Any]:
-    make = PretrainBatches(corpus, config)
+def _pool_facts(corpus: Corpus) -> dict[str, Any]:
+    return {"folder": str(corpus.folder), "sha256": corpus.sha256, "num_images": len(corpus)}
+
+
+def _batches(
+    corpus: Corpus, old: Corpus | None, config: PretrainConfig, total: int, *, pin: bool
+) -> Callable[[int], Any]:
+    make = PretrainBatches(corpus, config, old=old)
     return lambda first: step_batches(make, range(first, total), workers=config.workers, pin=pin)
-
-
-def _load_start(module: MaskedAutoencoder, file: WeightsFile, config: PretrainConfig) -> dict[str, Any]:
-    report = load_into(module.encoder, file, decoder=module.decoder, input_spec=config.input_spec)
-    if file.config.channels == config.model.encoder.channels and (
-        file.input_spec.mean != config.mean or file.input_spec.std != config.std
-    ):
-        log.warning("%s was trained with another standardisation than this run's", file.path)
-    log.info("start: %s", report.summary())
-    return {
-        "loaded": len(report.loaded),
-        "resized": report.resized,
-        "dropped": report.dropped,
-        "fresh": list(report.fresh),
-    }
 
 
 def _earlier_run(out: Path, config: PretrainConfig, inputs: dict[str, str]) -> dict[str, Any]:
@@ -234,6 +252,7 @@ def _earlier_run(out: Path, config: PretrainConfig, inputs: dict[str, str]) -> d
     record: dict[str, Any] = read_json(out / RUN_FILE)
     then = make_config(PretrainConfig, record["made_by"]["settings"])  # names newer than the run: defaults
     before, now = then.model_dump(mode="json"), config.model_dump(mode="json")
+    before["replay"]["corpus"] = now["replay"]["corpus"]  # it may have moved: its hash is an input
     ignored = {"workers", "threads"}  # they change the speed, not the result
     changed = [name for name in now if name not in ignored and before.get(name) != now[name]]
     changed += [f"the {name}" for name in {*inputs, *record["made_by"]["inputs"]}
