@@ -119,7 +119,7 @@ def test_partners_are_of_the_same_pool():
     # Two clips (0, 1) and (2) in the first pool, one of three frames in the second.
     both = one_after_the_other(group_by(np.array([0, 0, 1])), group_by(np.array([7, 7, 7])))
     rng = np.random.default_rng(0)
-    drawn = np.stack([both.draw_scans(np.arange(6), rng) for _ in range(50)])
+    drawn = np.stack([both.draw(np.arange(6), rng) for _ in range(50)])
     seen = [set(column) for column in drawn.T.tolist()]
     assert seen == [{1}, {0}, {2}, {4, 5}, {3, 5}, {3, 4}]
 

@@ -1,7 +1,7 @@
 """How a report names metrics and writes intervals."""
 
 from html import escape
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -39,6 +39,6 @@ def interval(metric: dict[str, Any] | None) -> str:
     return f"{shown} <small>{escape(str(why or 'no interval'))}</small>"
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a cell of JSON can be drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -32,7 +32,7 @@ from usfmae.models.weights import WEIGHTS_FILE, save_encoder
 from usfmae.pretrain.adaptation import Adaptation, draw_sample
 from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.replay import open_old
-from usfmae.pretrain.start import read_start
+from usfmae.pretrain.start import all_pools, pools_seen, read_start
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 from usfmae.pretrain.watch import LiveEvaluation, Watch
 
@@ -90,6 +90,7 @@ def pretrain(
     place = pick_augment_place(config.augment_on, where)
     config = config.model_copy(update={"loop": loop, "augment_on": place})
     start = None if weights is None else read_start(weights, config)
+    before = () if start is None else start.pools
     inputs = {"corpus": corpus.sha256, **({} if start is None else start.inputs)}
     inputs |= {} if old is None else {"replay": old.sha256}
     claim_folder(out, marker=RUN_FILE, resume=resume, overwrite=overwrite)
@@ -102,13 +103,16 @@ def pretrain(
     start_weights(module, torch.Generator().manual_seed(seed_for(config.seed, "start")))
     taken = None if start is None else start.load_into(module, config)
     module.to(where)
+    new_facts = _pool_facts(corpus)
+    old_facts = None if old is None else {**_pool_facts(old), "images_per_batch": config.num_old}
     record: dict[str, Any] = {
         "made_by": made_by("pretrain", settings=config, inputs=inputs),
         "status": "running",
         "recipe": recipe,
         "device": str(where),
-        "corpus": _pool_facts(corpus),
-        "replay": None if old is None else {**_pool_facts(old), "images_per_batch": config.num_old},
+        "corpus": new_facts,
+        "replay": old_facts,
+        "pools_seen": all_pools([*pools_seen({"corpus": new_facts, "replay": old_facts}), *before]),
         "terms": joint_terms(pools),
         "weights": taken,
         "watched": list(watched),

@@ -1,6 +1,8 @@
 """What a run starts from: a weights file, or an earlier run with the decoder that its checkpoint kept."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,9 @@ class Start:
 
     decoder_from: dict[str, str]
     """`checkpoint` and `sha256` (of its state.json) of that decoder, or `why` none is taken from one."""
+
+    pools: tuple[dict[str, Any], ...] = ()
+    """What the weights were pretrained on, as `pools_seen` tells; unknown (none) of a file."""
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -83,21 +88,41 @@ def read_start(weights: Path, config: PretrainConfig) -> Start:
         TrainingError: the last checkpoint of the run is damaged.
     """
     file = read_weights(weights)
+    start = partial(Start, weights, file)
     if not (weights / "run.json").exists():
-        return Start(weights, file, {}, {"why": "the weights are not the folder of a run"})
+        return start({}, {"why": "the weights are not the folder of a run"})
     record = read_json(weights / "run.json")
     settings = record.get("made_by", {}).get("settings", {})
     if "model" not in settings:  # of an evaluation
-        return Start(weights, file, {}, {"why": "the run did not pretrain"})
+        return start({}, {"why": "the run did not pretrain"})
+    start = partial(start, pools=tuple(pools_seen(record)))
     model = make_config(MaeConfig, settings["model"])
     done = find_checkpoints(weights)
     if not done or done[-1].step != record.get("total_steps"):
-        return Start(weights, file, {}, {"why": "the run has no checkpoint of its end"})
+        return start({}, {"why": "the run has no checkpoint of its end"})
     other = _other_decoder(model, config.model)
     if other:
-        return Start(weights, file, {}, {"why": f"that of the run has another {other}"})
+        return start({}, {"why": f"that of the run has another {other}"})
     source = {"checkpoint": str(done[-1].path), "sha256": file_sha256(done[-1].path / "state.json")}
-    return Start(weights, file, _decoder_in(done[-1], model), source)
+    return start(_decoder_in(done[-1], model), source)
+
+
+def pools_seen(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every pool that a run and those it started from were trained on or went on from: folder and sha256.
+
+    Args:
+        record: the content of run.json.
+    """
+    kept = record.get("pools_seen") or [record[name] for name in ("corpus", "replay") if record.get(name)]
+    return [{name: pool[name] for name in ("folder", "sha256")} for pool in kept]
+
+
+def all_pools(pools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each pool once, as it came first; pools are equal where their hashes are."""
+    known: dict[str, dict[str, Any]] = {}
+    for pool in pools:
+        known.setdefault(pool["sha256"], pool)
+    return list(known.values())
 
 
 def _decoder_in(checkpoint: Checkpoint, model: MaeConfig) -> dict[str, Tensor]:
