@@ -30,6 +30,13 @@ def test_a_gain_and_a_loss_are_said_in_one_sentence(tmp_path):
     assert "clinic &lt;b&gt;" in page
 
 
+def test_it_is_said_whether_images_were_held_out(tmp_path):
+    page = adaptation_section(run_with(tmp_path, old_change=scored(0, -1, 1), held_out=True))
+    assert "Those of the new pool were held out of training" in page
+    page = adaptation_section(run_with(tmp_path, old_change=scored(0, -1, 1), held_out=False))
+    assert "expect less of a gain" in page
+
+
 def test_a_change_whose_interval_holds_zero_is_not_called_one(tmp_path):
     page = adaptation_section(run_with(tmp_path, old_change=scored(0.05, -0.01, 0.09), per_batch=0))
     assert "did not change measurably (+0.050) on the old one, which was not shown again" in page

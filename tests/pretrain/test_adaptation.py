@@ -107,6 +107,18 @@ def test_a_resumed_adaptation_ends_on_the_same_bits(
     assert record["adaptation"] == adapted[1]["adaptation"]
 
 
+def test_the_gain_may_be_measured_on_images_that_are_held_out(
+    before, small_corpus, other_corpus, small_config, tmp_path
+):
+    replay = ReplayConfig(corpus=str(other_corpus), ratio=0.4, hold_out_ratio=0.25)
+    config = small_config.model_copy(update={"replay": replay, "epochs": 2.0, "workers": 1})
+    record = pretrain(config, small_corpus, tmp_path / "run", weights=before)
+    # 15 images are trained on, 5 a batch: 6 steps are 2 epochs.
+    assert (record["corpus"]["num_images"], record["total_steps"]) == (15, 6)
+    assert record["adaptation"]["held_out"] is True
+    assert [record["adaptation"][name]["num_images"] for name in ("new", "old")] == [5, 14]
+
+
 def test_a_resume_with_another_old_pool_is_refused(adapted, before, small_corpus, small_config, tmp_path):
     draw_scans(tmp_path / "scans", count=9, side=40, seed=8)
     third = build_pool(tmp_path / "scans", tmp_path / "third")

@@ -2,6 +2,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
@@ -9,11 +10,11 @@ from small_pools import build_pool, draw_scans
 
 from usfmae.base.errors import CorpusError
 from usfmae.corpus.balance import BalanceConfig
-from usfmae.corpus.shards import joint_terms, open_corpus
+from usfmae.corpus.shards import Corpus, joint_terms, open_corpus
 from usfmae.engine.sampler import batch_indices
 from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.context import group_by, one_after_the_other
-from usfmae.pretrain.replay import Pools, ReplayConfig, open_old
+from usfmae.pretrain.replay import Pools, ReplayConfig, hold_out, open_old
 from usfmae.pretrain.step import PretrainBatches
 
 
@@ -174,3 +175,36 @@ def test_the_strictest_term_of_both_pools_holds(pools):
     finally:
         pools.old.record["terms"] = kept
     assert joint == {"commercial": None, "share": None, "derivatives": False, "share_alike": True}
+
+
+def test_what_is_held_out_is_whole_groups_and_never_trained_on(pools):
+    # 20 files are 20 groups: a quarter is 5 of them.
+    trained, held = hold_out(pools.new, 0.25, seed=0)
+    assert (len(trained), len(held)) == (15, 5)
+    hashes = [set(part.manifest["content_hash"].to_pylist()) for part in (trained, held)]
+    assert hashes[0].isdisjoint(hashes[1])
+    assert hashes[0] | hashes[1] == pools.new.content_hashes()
+    assert hold_out(pools.new, 0.25, seed=1)[1].content_hashes() != hashes[1]
+    seen = Pools(trained, pools.old)
+    drawn = np.concatenate([seen.batch(step, global_batch=8, num_old=3, seed=0)[:5] for step in range(3)])
+    assert sorted(drawn) == list(range(15))
+    assert np.array_equal(seen.read(np.array([4])), pools.new.read(trained.rows[[4]]))
+
+
+def test_a_group_is_held_out_as_a_whole(pools):
+    table = pools.new.manifest.to_pydict() | {"group": [f"patient-{k // 5}" for k in range(20)]}
+    grouped = Corpus(pools.new.folder, pools.new.record, pa.table(table))
+    trained, held = hold_out(grouped, 0.3, seed=0)  # 6 images: two patients of 5
+    assert (len(trained), len(held)) == (10, 10)
+    assert set(trained.manifest["group"].to_pylist()).isdisjoint(held.manifest["group"].to_pylist())
+    with pytest.raises(CorpusError, match=r"hold_out_ratio=0\.9 leaves none of 4 groups") as caught:
+        hold_out(grouped, 0.9, seed=0)
+    assert "lower it" in caught.value.hint
+
+
+def test_some_images_of_a_pool_survive_pickling(pools):
+    some = pools.new.only(np.array([7, 3, 11])).only(np.array([2, 0]))
+    again = pickle.loads(pickle.dumps(some))
+    assert np.array_equal(again.rows, [11, 7])
+    assert np.array_equal(again.read(np.arange(2)), pools.new.read(np.array([11, 7])))
+    assert again.sha256 == pools.new.sha256

@@ -41,6 +41,14 @@ class Corpus:
     manifest: pa.Table = field(repr=False)
     """One row per image; columns as in `manifest.SCHEMA`."""
 
+    rows: Int[np.ndarray, " n"] | None = field(default=None, repr=False, compare=False)
+    """Rows of the whole pool that these images are; None for all of them."""
+
+    def only(self, rows: Int[np.ndarray, " n"]) -> "Corpus":
+        """Some images of the pool, numbered from 0 in the order of `rows`; hash and terms are the pool's."""
+        before = np.arange(len(self)) if self.rows is None else self.rows
+        return Corpus(self.folder, self.record, self.manifest.take(rows), before[rows])
+
     def __len__(self) -> int:
         return int(self.manifest.num_rows)
 
@@ -154,7 +162,9 @@ class Corpus:
         return lru_cache(MAX_OPEN_SHARDS)(opened)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_corpus, (self.folder,)
+        if self.rows is None:
+            return open_corpus, (self.folder,)
+        return _open_only, (self.folder, self.rows)
 
 
 class _OpenShard:
@@ -205,6 +215,10 @@ def open_corpus(folder: Path) -> Corpus:
     except (OSError, pa.ArrowException) as error:
         raise CorpusError(f"{folder / MANIFEST_FILE}: cannot be read ({error})", hint=_REBUILD) from error
     return Corpus(folder, record, manifest)
+
+
+def _open_only(folder: Path, rows: Int[np.ndarray, " n"]) -> Corpus:
+    return open_corpus(folder).only(rows)
 
 
 def joint_terms(corpora: Sequence[Corpus]) -> dict[str, bool | None]:

@@ -36,7 +36,7 @@ def adaptation_section(run: RunFolder) -> str:
     return (
         f"{title}<p>{_sentence(pools, replay)}</p>"
         f'<div class="scroll">{table(["", "before", "after", "change"], rows)}</div>'
-        f"<p>{_basis(pools)}</p>"
+        f"<p>{_basis(pools, held_out=bool(found.get('held_out')))}</p>"
     )
 
 
@@ -73,14 +73,19 @@ def _difference(line: dict[str, Any]) -> str:
     return f"{after - before:+.3f}" if is_number(before) and is_number(after) else UNKNOWN
 
 
-def _basis(pools: dict[str, dict[str, Any]]) -> str:
+def _basis(pools: dict[str, dict[str, Any]], *, held_out: bool) -> str:
     counts = " and ".join(
         f"{part.get('num_images', UNKNOWN)} images of {part.get('num_groups', UNKNOWN)} groups ({name})"
         for name, part in pools.items()
     )
+    seen = (
+        "Those of the new pool were held out of training; the old pool was trained on before."
+        if held_out
+        else "The network trains on them, or has trained on them: on images never seen, expect less of a "
+        "gain (replay.hold_out_ratio keeps some out)."
+    )
     return (
-        f"Loss: {counts}, whole, with the same patches hidden before and after; lower is better. The network "
-        "trains on these images, or has trained on them: on images never seen, expect less of a gain. "
+        f"Loss: {counts}, whole, with the same patches hidden before and after; lower is better. {seen} "
         "Intervals (95 %) are over groups (patient, clip or file), those of the change paired by image. "
         "Labelled sets are scored on their validation images; for that change there is no interval."
     )

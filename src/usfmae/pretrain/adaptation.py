@@ -21,12 +21,11 @@ from usfmae.models.mae import MaskedAutoencoder, hidden_patch_loss
 from usfmae.models.masking import Hiding
 from usfmae.models.patches import channels_last, patchify
 from usfmae.models.vit import take_rows
+from usfmae.pretrain.context import number_by
+from usfmae.pretrain.replay import SAMPLE_SIZE
 
 LOSSES_FILE = "adaptation.json"
 """In a run's folder: the loss of each sampled image before and after, so that the change can be paired."""
-
-SAMPLE_SIZE = 256
-"""Images of each pool, or all of a smaller one."""
 
 METRIC = "reconstruction_loss"
 _AT_ONCE = 64
@@ -51,10 +50,7 @@ def draw_sample(corpus: Corpus, *, image_px: int | tuple[int, int], seed: int) -
     """Up to `SAMPLE_SIZE` images of a pool, all equally likely."""
     count = min(SAMPLE_SIZE, len(corpus))
     chosen = np.sort(rng_for(seed, "adaptation").choice(len(corpus), size=count, replace=False))
-    rows = corpus.manifest.select(["source", "group"]).take(chosen)
-    names = zip(rows["source"].to_pylist(), rows["group"].to_pylist(), strict=True)
-    numbers: dict[tuple[str, str], int] = {}
-    groups = np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
+    groups = number_by(corpus, "source", "group")[chosen]
     return PoolSample(corpus.folder, whole_batch(corpus.read(chosen), image_px=image_px), groups)
 
 
@@ -62,8 +58,7 @@ def draw_sample(corpus: Corpus, *, image_px: int | tuple[int, int], seed: int) -
 class Adaptation:
     """A loop hook: the reconstruction loss on both pools at the start, at every interval, and at the end.
 
-    Images are whole and the same patches are hidden at every look. The network trains on the new pool's
-    images, among them those of the sample.
+    Images are whole and the same patches are hidden at every look.
     """
 
     whole: Callable[[], MaskedAutoencoder]
@@ -77,6 +72,9 @@ class Adaptation:
 
     out: Path
     """The run's folder."""
+
+    held_out: bool
+    """Whether the new pool's sample is of images that are not trained on."""
 
     every_steps: int
     """Steps between looks."""
@@ -122,7 +120,7 @@ class Adaptation:
         the live evaluations that gave intervals, before and after.
         """
         losses = read_json(self.out / LOSSES_FILE)
-        found: dict[str, Any] = {"metric": METRIC, "sample": "whole images, also trained on"}
+        found: dict[str, Any] = {"metric": METRIC, "held_out": self.held_out}
         for name, sample in self.samples.items():
             before, after = (np.array(losses[when][name]) for when in ("before", "after"))
             found[name] = {

@@ -16,14 +16,17 @@ from pydantic import Field
 from usfmae.base.config import Config
 from usfmae.base.errors import CorpusError
 from usfmae.base.logs import get_logger
-from usfmae.base.seeds import seed_for
+from usfmae.base.seeds import rng_for, seed_for
 from usfmae.corpus.balance import BalanceConfig, image_weights
 from usfmae.corpus.shards import Corpus, open_corpus
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.sampler import Weights, batch_indices
-from usfmae.pretrain.context import Partners, find_partners, one_after_the_other
+from usfmae.pretrain.context import Partners, find_partners, number_by, one_after_the_other
 
 log = get_logger(__name__)
+
+SAMPLE_SIZE = 256
+"""Images of each pool that are measured, or all of a smaller one."""
 
 
 class ReplayConfig(Config):
@@ -36,9 +39,14 @@ class ReplayConfig(Config):
     ratio: float = Field(default=0.0, ge=0, lt=1)
     """Share of each batch that is of the old pool, rounded to an image; 0 only measures."""
 
+    hold_out_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the new pool, in whole groups (patients, clips, files) and hardly more than 256 images, that is
+    not trained on, so that the gain is measured on images never seen. 0: on images that are trained on."""
+
     def model_post_init(self, _context: object) -> None:
-        if self.ratio and self.corpus is None:
-            raise ValueError(f"ratio={self.ratio} needs replay.corpus, the pool to replay")
+        for name in ("ratio", "hold_out_ratio"):
+            if getattr(self, name) and self.corpus is None:
+                raise ValueError(f"{name}={getattr(self, name)} needs replay.corpus, the old pool")
 
     def num_old(self, global_batch: int) -> int:
         """Images of the old pool in every global batch.
@@ -135,6 +143,27 @@ class Pools:
 def _weights(corpus: Corpus, balance: BalanceConfig) -> Weights | None:
     chances = image_weights(corpus, balance)
     return None if chances is None else Weights(chances)
+
+
+def hold_out(new: Corpus, ratio: float, *, seed: int) -> tuple[Corpus, Corpus]:
+    """Images of a pool that are trained on, and whole groups that are not.
+
+    Groups are taken in a drawn order until they hold at least the share, or `SAMPLE_SIZE`.
+
+    Raises:
+        CorpusError: nothing would be left to train on.
+    """
+    groups = number_by(new, "source", "group")
+    order = rng_for(seed, "hold out").permutation(groups.max() + 1)
+    sizes = np.bincount(groups)[order]
+    wanted = min(SAMPLE_SIZE, max(1, round(ratio * len(new))))
+    held = np.isin(groups, order[: int(np.searchsorted(np.cumsum(sizes), wanted)) + 1])
+    if held.all():
+        raise CorpusError(
+            f"{new.folder}: replay.hold_out_ratio={ratio} leaves none of {len(sizes)} groups to train on",
+            hint="lower it; 0 measures on images that are trained on",
+        )
+    return new.only(np.flatnonzero(~held)), new.only(np.flatnonzero(held))
 
 
 def open_old(config: ReplayConfig, new: Corpus) -> Corpus | None:

@@ -31,7 +31,7 @@ from usfmae.models.vit import start_weights
 from usfmae.models.weights import WEIGHTS_FILE, save_encoder
 from usfmae.pretrain.adaptation import Adaptation, draw_sample
 from usfmae.pretrain.config import PretrainConfig
-from usfmae.pretrain.replay import open_old
+from usfmae.pretrain.replay import hold_out, open_old
 from usfmae.pretrain.start import all_pools, pools_seen, read_start
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 from usfmae.pretrain.watch import LiveEvaluation, Watch
@@ -83,6 +83,9 @@ def pretrain(
         log.warning("the corpus has %d px images, enlarged to the network's input", corpus.size_px)
     old = open_old(config.replay, corpus)
     pools = [corpus] if old is None else [corpus, old]
+    measured, held_out = corpus, config.replay.hold_out_ratio > 0
+    if held_out:
+        corpus, measured = hold_out(corpus, config.replay.hold_out_ratio, seed=config.seed)
     for pool in pools:
         _refuse_terms(pool, config)
     spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
@@ -146,11 +149,12 @@ def pretrain(
     if old is not None:
         samples = {
             name: draw_sample(pool, image_px=spec.image_px, seed=config.seed)
-            for name, pool in (("new", corpus), ("old", old))
+            for name, pool in (("new", measured), ("old", old))
         }
         adaptation = Adaptation(
             whole=lambda: module,
             samples=samples,
+            held_out=held_out,
             input_spec=spec,
             out=out,
             every_steps=look,
