@@ -2,10 +2,10 @@
 
 ViT-Ti/16 at 128 px (recipe vit_ti16_cpu) is pretrained on breast and ovary (BUS-BRA, MMOTU-2D) and goes on
 with fetal heads, muscle and lung (pool/fetal-head, pool/muscle, pool/muscle-lower-limb, pocus), once per
-replay ratio and from the same weights. Reported: the reconstruction loss on up to 256 images of each pool, with
-the same patches hidden before and after (the new ones are held out of training, the old ones were trained on in
-the first run), and nearest neighbours on the validation images of BUS-BRA and MMOTU-2D, whose test sides are not
-looked at. The labelled images are in the old pool, without their labels.
+replay ratio and from the same weights. Reported: the reconstruction loss on up to 256 images of each pool,
+with the same patches hidden before and after (the new ones are held out of training, the old ones were
+trained on in the first run), and nearest neighbours on the validation images of BUS-BRA and MMOTU-2D, whose
+test sides are not looked at. The labelled images are in the old pool, without their labels.
 
 An epoch is one of the new pool, so runs with replay make more steps: the new images are seen equally often.
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from usfmae.base.config import with_settings
+from usfmae.base.files import read_json
 from usfmae.cli.live import live_knn
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
@@ -31,8 +32,15 @@ from usfmae.recipes.registry import get_recipe
 
 RECIPE = "vit_ti16_cpu"
 OLD = {"bus-bra": "bus-bra", "mmotu-2d": "mmotu-2d"}
-NEW = {"fetal-head": "pool/fetal-head", "muscle": "pool/muscle", "muscle-lower-limb": "pool/muscle-lower-limb",
-       "lung": "pocus"}  # fmt: skip
+NEW = {
+    "fetal-head": "pool/fetal-head",
+    "muscle": "pool/muscle",
+    "muscle-lower-limb": "pool/muscle-lower-limb",
+    "pocus": "pocus",
+}
+CARDS = {"bus-bra", "mmotu-2d", "pocus"}
+"""Known datasets, whose readers say what is an image and whose it is."""
+
 WATCHED = ("bus-bra", "mmotu-2d")
 HOLD_OUT = 0.1
 """Of the new pool; by file where nothing says whose an image is, so held-out muscle frames have neighbours in
@@ -41,10 +49,11 @@ the same sequence that are trained on."""
 
 def built(folder: Path, data: Path, sources: dict[str, str]) -> Path:
     """A pool of these folders, made once."""
-    if not (folder / "corpus.json").exists() or json.loads((folder / "corpus.json").read_text()).get(
-        "status"
-    ) != "finished":  # fmt: skip
-        known = [Source(name, data / place, name if name in OLD else None) for name, place in sources.items()]
+    record = folder / "corpus.json"
+    if not record.exists() or read_json(record).get("status") != "finished":
+        known = [
+            Source(name, data / place, name if name in CARDS else None) for name, place in sources.items()
+        ]
         build_corpus(known, out=folder, config=BuildConfig(), workers=2, resume=folder.exists())
     return folder
 

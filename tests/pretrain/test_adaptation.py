@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,6 +125,39 @@ def test_a_resume_with_another_old_pool_is_refused(adapted, before, small_corpus
     third = build_pool(tmp_path / "scans", tmp_path / "third")
     with pytest.raises(FolderError, match=r"other settings or inputs \(the replay\)"):
         pretrain(adapting(small_config, third), small_corpus, adapted[0], weights=before, resume=True)
+
+
+def test_an_old_pool_that_was_moved_is_still_the_same(
+    adapted, before, small_corpus, other_corpus, small_config, tmp_path
+):
+    moved = shutil.copytree(other_corpus, tmp_path / "moved")
+    config = adapting(small_config, moved)
+    assert pretrain(config, small_corpus, adapted[0], weights=before, resume=True) == adapted[1]
+
+
+def test_the_terms_of_a_run_are_the_strictest_of_both_pools(
+    small_corpus, other_corpus, small_config, tmp_path
+):
+    old = shutil.copytree(other_corpus, tmp_path / "old")
+    content = json.loads((old / "corpus.json").read_text())
+    content["terms"] = {"commercial": False, "share": True, "derivatives": True, "share_alike": True}
+    (old / "corpus.json").write_text(json.dumps(content))
+    config = adapting(small_config, old).model_copy(update={"epochs": 0.1})
+    record = pretrain(config, small_corpus, tmp_path / "run")
+    # Nothing is stated of the new pool.
+    assert record["terms"] == {"commercial": False, "share": None, "derivatives": None, "share_alike": True}
+
+
+def test_a_run_knows_the_pools_of_those_it_started_from(
+    adapted, small_corpus, other_corpus, small_config, tmp_path
+):
+    draw_scans(tmp_path / "scans", count=9, side=40, seed=8)
+    third = build_pool(tmp_path / "scans", tmp_path / "third")
+    config = small_config.model_copy(update={"epochs": 0.1})
+    record = pretrain(config, third, tmp_path / "run", weights=adapted[0])
+    assert [pool["folder"] for pool in record["pools_seen"]] == [
+        str(folder) for folder in (third, small_corpus, other_corpus)
+    ]
 
 
 def test_what_the_old_pool_forbids_is_refused(

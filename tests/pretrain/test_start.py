@@ -67,6 +67,13 @@ def test_a_run_whose_checkpoints_were_deleted_gives_its_encoder(finished, small_
     assert start.decoder_from == {"why": "the run has no checkpoint of its end"}
 
 
+def test_a_checkpoint_from_before_the_end_does_not_belong_to_the_weights(finished, small_config, tmp_path):
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("step_*"))
+    last = finished / "checkpoints/step_00000003"
+    shutil.copytree(last, tmp_path / "run/checkpoints/step_00000002")
+    assert read_start(tmp_path / "run", small_config).decoder == {}
+
+
 def test_a_damaged_checkpoint_is_refused(finished, small_config, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     path = next((tmp_path / "run/checkpoints").glob("step_*")) / "model.safetensors"

@@ -40,8 +40,8 @@ class ReplayConfig(Config):
     """Share of each batch that is of the old pool, rounded to an image; 0 only measures."""
 
     hold_out_ratio: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the new pool, in whole groups (patients, clips, files) and hardly more than 256 images, that is
-    not trained on, so that the gain is measured on images never seen. 0: on images that are trained on."""
+    """Share of the new pool, in whole groups (patients, clips, files) and hardly more than 256 images, that
+    is not trained on, so that the gain is measured on images never seen. 0: on images that are trained on."""
 
     def model_post_init(self, _context: object) -> None:
         for name in ("ratio", "hold_out_ratio"):
