@@ -63,6 +63,8 @@ def test_a_run_without_an_old_pool_has_no_such_part(tmp_path, record):
 def test_a_run_that_goes_on_or_is_damaged_is_still_shown(tmp_path):
     going_on = RunFolder(tmp_path, {"replay": {"images_per_batch": 2}}, [], [])
     assert "Measured when the run ends" in adaptation_section(going_on)
+    lost = RunFolder(tmp_path, {"replay": {"x": 1}, "adaptation": {}, "status": "finished"}, [], [])
+    assert "losses before or after are missing" in adaptation_section(lost)
     damaged = RunFolder(tmp_path, {"replay": {}, "adaptation": {"new": {}}}, [], [])
     assert adaptation_section(damaged) == ""
     damaged = RunFolder(tmp_path, {"replay": {"x": 1}, "adaptation": {"new": {}}}, [], [])

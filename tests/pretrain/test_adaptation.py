@@ -170,6 +170,16 @@ def test_what_the_old_pool_forbids_is_refused(
         pretrain(config, small_corpus, tmp_path / "run")
 
 
+def test_a_run_whose_losses_were_lost_still_ends(before, small_corpus, other_corpus, small_config, tmp_path):
+    def losing(encoder, spec):
+        (tmp_path / "run/adaptation.json").unlink(missing_ok=True)
+        return []
+
+    config = adapting(small_config, other_corpus).model_copy(update={"epochs": 1.0})
+    record = pretrain(config, small_corpus, tmp_path / "run", weights=before, evaluations=[losing])
+    assert (record["status"], record["adaptation"]) == ("finished", {})
+
+
 def test_losses_of_single_images_average_to_that_of_the_batch(small_corpus, small_config):
     module = MaskedAutoencoder(small_config.model)
     start_weights(module, torch.Generator().manual_seed(0))

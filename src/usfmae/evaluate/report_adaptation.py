@@ -19,7 +19,11 @@ def adaptation_section(run: RunFolder) -> str:
     title = "<h3>Gained and lost</h3>"
     found = run.record.get("adaptation")
     if not found:
-        return f"{title}<p>Measured when the run ends.</p>"
+        ended = run.record.get("status") == "finished"
+        said = (
+            "Not known: the losses before or after are missing." if ended else "Measured when the run ends."
+        )
+        return f"{title}<p>{said}</p>"
     pools = {name: found.get(name) or {} for name in POOLS}
     rows = [
         [f"Reconstruction loss, {name} pool ({_name(part)})", *_cells(part), interval(part.get("change"))]

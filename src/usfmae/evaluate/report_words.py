@@ -19,6 +19,7 @@ METRIC_NAMES = {
     "knn_auroc": "kNN AUROC",
     "val_macro_f1": "Validation macro-F1",
     "val_auroc": "Validation AUROC",
+    "reconstruction_loss": "Reconstruction loss",
 }
 METHOD_NAMES = {"finetune": "Fine-tuned", "linear-probe": "Linear probe", "knn": "Nearest neighbours"}
 

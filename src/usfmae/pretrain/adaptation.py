@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 
 from usfmae.base.files import read_json, write_json
 from usfmae.base.input_spec import InputSpec
+from usfmae.base.logs import get_logger
 from usfmae.base.seeds import rng_for, seed_for
 from usfmae.corpus.shards import Corpus
 from usfmae.engine.augment import whole_batch
@@ -24,6 +25,7 @@ from usfmae.models.vit import take_rows
 from usfmae.pretrain.context import number_by
 from usfmae.pretrain.replay import SAMPLE_SIZE
 
+log = get_logger(__name__)
 LOSSES_FILE = "adaptation.json"
 """In a run's folder: the loss of each sampled image before and after, so that the change can be paired."""
 
@@ -117,9 +119,13 @@ class Adaptation:
         """For run.json, at the end: per pool what was measured before and after, and the change.
 
         Losses come with 95 % intervals over patients (groups); the change is paired by image. `watched` holds
-        the live evaluations that gave intervals, before and after.
+        the live evaluations that gave intervals, before and after. Empty where the file of losses was lost.
         """
-        losses = read_json(self.out / LOSSES_FILE)
+        path = self.out / LOSSES_FILE
+        losses = read_json(path) if path.exists() else {}
+        if not {"before", "after"} <= losses.keys():
+            log.warning("%s: is missing or cut, so gain and loss are not known", path)
+            return {}
         found: dict[str, Any] = {"metric": METRIC, "held_out": self.held_out}
         for name, sample in self.samples.items():
             before, after = (np.array(losses[when][name]) for when in ("before", "after"))
