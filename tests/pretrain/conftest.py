@@ -40,6 +40,22 @@ def clips(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def other_corpus(tmp_path_factory) -> Path:
+    """14 images of two sources, coarser than those of the small one."""
+    noise = np.random.default_rng(1)
+    sources = []
+    for name, count in (("a", 10), ("b", 4)):
+        root = tmp_path_factory.mktemp(name)
+        sources.append(Source(name, root))
+        for k in range(count):
+            picture = cv2.resize(noise.integers(0, 256, (6, 5), dtype=np.uint8), (40, 48))
+            cv2.imwrite(str(root / f"{k:02d}.png"), picture)
+    out = tmp_path_factory.mktemp("corpora") / "other"
+    build_corpus(sources, out=out, config=BuildConfig(size_px=32))
+    return out
+
+
+@pytest.fixture(scope="session")
 def small_config() -> PretrainConfig:
     return PretrainConfig(
         model=MaeConfig(

@@ -89,8 +89,9 @@ def test_a_run_starts_from_an_earlier_one_and_says_what_it_loaded(
 ):
     record = pretrain(small_config, small_corpus, tmp_path / "on", weights=finished[0])
     assert record["weights"]["loaded"]["loaded"] == 150
-    assert all(name.startswith("decoder.") for name in record["weights"]["loaded"]["fresh"])
-    assert set(record["made_by"]["inputs"]) == {"corpus", "weights"}
+    assert record["weights"]["loaded"]["fresh"] == []
+    assert record["weights"]["decoder"]["checkpoint"] == str(finished[0] / "checkpoints/step_00000008")
+    assert set(record["made_by"]["inputs"]) == {"corpus", "weights", "decoder"}
 
 
 def test_weights_of_another_size_are_refused_before_anything_is_trained(small_config, small_corpus, tmp_path):

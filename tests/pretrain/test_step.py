@@ -103,6 +103,6 @@ def test_a_balanced_run_draws_a_small_source_as_often_as_a_large_one(small_corpu
 
 def drawn_from(corpus, config, step: int) -> int:
     """How many images of an epoch of 24 are of the small source."""
-    make = PretrainBatches(corpus, config)
-    indices = batch_indices(step, num_images=24, global_batch=24, seed=config.seed, weights=make.weights)
+    pools = PretrainBatches(corpus, config).pools
+    indices = pools.batch(step, global_batch=24, num_old=0, seed=config.seed)
     return sum(corpus.manifest["source"][index].as_py() == "small" for index in indices)

@@ -31,9 +31,10 @@ LikeOption = Annotated[
     Path | None, typer.Option(help="With --weights scratch: take the shape and input of these weights.")
 ]
 CorpusOption = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
-        help="Corpus the weights were pretrained on; found by itself when its folder is still there."
+        help="Corpus the weights were pretrained on; found by itself when its folder is still there. "
+        "May be repeated."
     ),
 ]
 
@@ -56,7 +57,7 @@ def knn(
     """Classify by the nearest training images; nothing is trained."""
     from usfmae.evaluate.frozen import KnnConfig, evaluate_knn
 
-    job = Job(task, data, weights, out, like, corpus, device, settings or [], resume, overwrite)
+    job = Job(task, data, weights, out, like, corpus or [], device, settings or [], resume, overwrite)
     job.run(evaluate_knn, KnnConfig())
 
 
@@ -76,7 +77,7 @@ def linear_probe(
     """Fit a linear classifier on frozen features."""
     from usfmae.evaluate.frozen import LinearProbeConfig, evaluate_linear_probe
 
-    job = Job(task, data, weights, out, like, corpus, device, settings or [], resume, overwrite)
+    job = Job(task, data, weights, out, like, corpus or [], device, settings or [], resume, overwrite)
     job.run(evaluate_linear_probe, LinearProbeConfig())
 
 
@@ -97,7 +98,7 @@ def finetune(
     from usfmae.evaluate.finetune import finetune as run
     from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
 
-    job = Job(task, data, weights, out, like, corpus, device, settings or [], resume, overwrite)
+    job = Job(task, data, weights, out, like, corpus or [], device, settings or [], resume, overwrite)
     job.run(run, scratch_config() if weights == "scratch" else FinetuneConfig())
 
 
@@ -111,7 +112,7 @@ class Job:
         weights: str,
         out: Path,
         like: Path | None,
-        corpus: Path | None,
+        corpora: Sequence[Path],
         device: str,
         settings: Sequence[str],
         resume: bool,
@@ -119,7 +120,7 @@ class Job:
     ) -> None:
         self.task, self.data, self.out, self.like = task, existing_folder(data), out, like
         self.weights: Path | Literal["scratch"] = "scratch" if weights == "scratch" else Path(weights)
-        self.corpus, self.device, self.settings = corpus, device, settings
+        self.corpora, self.device, self.settings = corpora, device, settings
         self.resume, self.overwrite = resume, overwrite
 
     def run(self, evaluate: Callable[..., dict[str, Any]], defaults: ConfigT) -> None:
@@ -140,7 +141,7 @@ class Job:
             config=config,
             device=device,
             like=self.like,
-            pretraining_pool=pretraining_pool(self.weights, self.corpus, task=config.task),
+            pretraining_pool=pretraining_pool(self.weights, self.corpora, task=config.task),
             resume=self.resume,
             overwrite=self.overwrite,
         )
@@ -155,31 +156,48 @@ class Job:
 
 
 def pretraining_pool(
-    weights: Path | Literal["scratch"], corpus: Path | None, *, task: "TaskConfig"
+    weights: Path | Literal["scratch"], corpora: Sequence[Path], *, task: "TaskConfig"
 ) -> "PretrainingPool | None":
-    """The images of the pool that a run was pretrained on; None where that pool is not at hand.
+    """The images of all pools that a run was pretrained on; None where none of them is at hand.
 
     A random start has seen nothing, so there is nothing to look up.
+
+    Args:
+        weights: a run folder tells its pools, and those of the runs it started from.
+        corpora: pools named by the user; those of the run are looked up besides.
+        task: pools prepared in another way cannot be compared with.
     """
     from usfmae.base.files import read_json
     from usfmae.base.logs import get_logger
     from usfmae.corpus.shards import CORPUS_FILE, open_corpus
+    from usfmae.evaluate.contamination import joint_pool
+    from usfmae.pretrain.start import pools_seen
 
     if weights == "scratch":
         return None
-    if corpus is not None:
-        return comparable(open_corpus(corpus), task)
+    opened = [open_corpus(corpus) for corpus in corpora]
+    named = {corpus.sha256 for corpus in opened}
     record = weights / "run.json"
-    if not record.exists():
-        return None
-    pool = read_json(record)["corpus"]
-    if not (Path(pool["folder"]) / CORPUS_FILE).exists():
-        return None
-    opened = open_corpus(Path(pool["folder"]))
-    if opened.sha256 != pool["sha256"]:
-        get_logger(__name__).warning("%s is no longer the corpus of this run", pool["folder"])
-        return None
-    return comparable(opened, task)
+    missing = []
+    for pool in pools_seen(read_json(record)) if record.exists() else []:
+        folder = Path(pool["folder"])
+        if pool["sha256"] in named:
+            continue
+        corpus = open_corpus(folder) if (folder / CORPUS_FILE).exists() else None
+        if corpus is not None and corpus.sha256 == pool["sha256"]:
+            opened.append(corpus)
+            continue
+        if corpus is not None:
+            get_logger(__name__).warning("%s is no longer the corpus of this run", folder)
+        missing.append(str(folder))
+    pools = []
+    for corpus in opened:
+        pool_there = comparable(corpus, task)
+        if pool_there is None:
+            missing.append(str(corpus.folder))
+        else:
+            pools.append(pool_there)
+    return joint_pool(pools, missing=missing) if pools else None
 
 
 def comparable(corpus: "Corpus", task: "TaskConfig") -> "PretrainingPool | None":

@@ -1,7 +1,7 @@
 """Reading a corpus: memory-mapped shards and the table that says what is in them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int, UInt8
 
+from usfmae.base.config import make_config
 from usfmae.base.errors import CorpusError, FolderError
 from usfmae.base.files import file_sha256, read_json
 from usfmae.base.input_spec import Crop, Fit
 from usfmae.base.logs import progress_bar
 from usfmae.corpus.manifest import read_table
 from usfmae.corpus.part import SHARD_FILE, part_folder, read_fingerprints
+from usfmae.datasets.terms import NOTHING_STATED, Terms, strictest
 from usfmae.images.fingerprint import CELLS, fingerprint
 from usfmae.images.prepare import content_box
 
@@ -38,6 +40,14 @@ class Corpus:
 
     manifest: pa.Table = field(repr=False)
     """One row per image; columns as in `manifest.SCHEMA`."""
+
+    rows: Int[np.ndarray, " n"] | None = field(default=None, repr=False, compare=False)
+    """Rows of the whole pool that these images are; None for all of them."""
+
+    def only(self, rows: Int[np.ndarray, " n"]) -> "Corpus":
+        """Some images of the pool, numbered from 0 in the order of `rows`; hash and terms are the pool's."""
+        before = np.arange(len(self)) if self.rows is None else self.rows
+        return Corpus(self.folder, self.record, self.manifest.take(rows), before[rows])
 
     def __len__(self) -> int:
         return int(self.manifest.num_rows)
@@ -152,7 +162,9 @@ class Corpus:
         return lru_cache(MAX_OPEN_SHARDS)(opened)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_corpus, (self.folder,)
+        if self.rows is None:
+            return open_corpus, (self.folder,)
+        return _open_only, (self.folder, self.rows)
 
 
 class _OpenShard:
@@ -203,6 +215,21 @@ def open_corpus(folder: Path) -> Corpus:
     except (OSError, pa.ArrowException) as error:
         raise CorpusError(f"{folder / MANIFEST_FILE}: cannot be read ({error})", hint=_REBUILD) from error
     return Corpus(folder, record, manifest)
+
+
+def _open_only(folder: Path, rows: Int[np.ndarray, " n"]) -> Corpus:
+    return open_corpus(folder).only(rows)
+
+
+def joint_terms(corpora: Sequence[Corpus]) -> dict[str, bool | None]:
+    """What the strictest licence of several pools allows; of one pool, its own terms.
+
+    A pool from before terms were kept states nothing.
+    """
+    if len(corpora) == 1:
+        return corpora[0].terms
+    terms = (make_config(Terms, corpus.terms) if corpus.terms else NOTHING_STATED for corpus in corpora)
+    return strictest(terms).model_dump()
 
 
 def verify_corpus(folder: Path) -> int:

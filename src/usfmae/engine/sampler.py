@@ -52,9 +52,9 @@ def batch_indices(
     return indices
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def shuffled(epoch: int, num_images: int, seed: int, weights: Weights | None = None) -> Int[np.ndarray, " n"]:
-    """The order of one epoch; the two used last are remembered, since a batch touches at most a few."""
+    """The order of one epoch; the four used last are remembered: two for each of two pools."""
     order = rng_for(seed, "order", epoch).permutation(num_images)
     return order if weights is None else drawn(epoch, seed, weights)[order]
 

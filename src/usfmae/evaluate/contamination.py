@@ -1,6 +1,6 @@
 """Whether the encoder has seen the test images while it was pretrained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,25 @@ class PretrainingPool:
     """What they look like."""
 
     sha256: str = ""
-    """Hash of the corpus, for the record."""
+    """Hash of the corpus, for the record; of several, joined by " + "."""
+
+    missing: tuple[str, ...] = ()
+    """Further pools that the encoder has seen, which are not at hand."""
+
+
+def joint_pool(pools: Sequence[PretrainingPool], *, missing: Sequence[str] = ()) -> PretrainingPool:
+    """Several pools as one, for an encoder that went on from one to the next.
+
+    Args:
+        pools: at least one.
+        missing: names of those that cannot be compared with.
+    """
+    return PretrainingPool(
+        frozenset().union(*(pool.content_hashes for pool in pools)),
+        np.concatenate([pool.fingerprints for pool in pools]),
+        " + ".join(pool.sha256 for pool in pools),
+        tuple(missing),
+    )
 
 
 def check_contamination(task: Task, start: Start, pool: PretrainingPool | None) -> dict[str, Any]:
@@ -44,7 +62,8 @@ def check_contamination(task: Task, start: Start, pool: PretrainingPool | None) 
     Returns:
         For `result.json`: checked, test_images_in_pool (equal pixels), near_duplicates_in_pool (test images
         that only look like one there, at least as much as least_likeness says), of, corpus_sha256, and
-        first and first_near (names) where there is a match; or checked and why.
+        first and first_near (names) where there is a match, and pools_missing where there are any; or
+        checked and why.
     """
     if start.init == "scratch":
         return {"checked": False, "why": SCRATCH}
@@ -68,6 +87,8 @@ def check_contamination(task: Task, start: Start, pool: PretrainingPool | None) 
         "least_likeness": NEAR_DUPLICATE_LIKENESS,
         "corpus_sha256": pool.sha256,
     }
+    if pool.missing:
+        found["pools_missing"] = list(pool.missing)
     if seen:
         found["first"] = task.items[seen[0]].name
     if near:

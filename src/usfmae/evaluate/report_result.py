@@ -186,5 +186,10 @@ def _notes(record: dict[str, Any]) -> str:
         if (near := found.get("near_duplicates_in_pool")) is not None:
             which = f" (first: {found['first_near']})" if found.get("first_near") else ""
             contamination += f" {near} more look like an image there{which}."
+        if missing := found.get("pools_missing"):
+            contamination += (
+                f" Not compared with {len(missing)} more pool(s) that the encoder has seen, which are not at "
+                f"hand: {', '.join(missing)}."
+            )
     notes = [contamination, *map(str, record.get("notes") or [])]
     return f"<h3>Notes</h3><ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"

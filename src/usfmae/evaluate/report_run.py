@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from usfmae.base.page import UNKNOWN, count, duration, number, sentences
+from usfmae.evaluate.report_adaptation import adaptation_section
 from usfmae.evaluate.report_charts import Line, line_chart
 from usfmae.evaluate.report_folders import Pictures, RunFolder
 from usfmae.evaluate.report_words import is_number, metric_name
@@ -22,6 +23,7 @@ def run_section(run: RunFolder) -> str:
             f"<section><h2>Pretraining: {escape(run.path.name)}</h2>",
             sentences(run.problems),
             _facts(run),
+            adaptation_section(run),
             _samples(run),
             _curves(run),
             _watched(run),
@@ -129,7 +131,13 @@ def _watched(run: RunFolder) -> str:
             said.append(f"{escape(metric_name(metric))} on {escape(task)}: <b>{first}</b> → <b>{last}</b>.")
         name = metric_name(metric)
         charts.append(
-            line_chart(drawn, title=f"{name} over the epochs", x_label="Epoch", y_label=name, ratio=True)
+            line_chart(
+                drawn,
+                title=f"{name} over the epochs",
+                x_label="Epoch",
+                y_label=name,
+                ratio=not metric.endswith("_loss"),
+            )
         )
     return f'{title}<p>{" ".join(said)}</p><div class="charts">{"".join(charts)}</div>'
 

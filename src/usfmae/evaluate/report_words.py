@@ -1,7 +1,7 @@
 """How a report names metrics and writes intervals."""
 
 from html import escape
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -19,6 +19,7 @@ METRIC_NAMES = {
     "knn_auroc": "kNN AUROC",
     "val_macro_f1": "Validation macro-F1",
     "val_auroc": "Validation AUROC",
+    "reconstruction_loss": "Reconstruction loss",
 }
 METHOD_NAMES = {"finetune": "Fine-tuned", "linear-probe": "Linear probe", "knn": "Nearest neighbours"}
 
@@ -39,6 +40,6 @@ def interval(metric: dict[str, Any] | None) -> str:
     return f"{shown} <small>{escape(str(why or 'no interval'))}</small>"
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a cell of JSON can be drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))

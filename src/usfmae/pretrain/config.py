@@ -12,6 +12,7 @@ from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
 from usfmae.models.mae import MaeConfig
+from usfmae.pretrain.replay import ReplayConfig
 
 
 class WatchConfig(Config):
@@ -65,6 +66,9 @@ class PretrainConfig(Config):
     balance: BalanceConfig = BalanceConfig()
     """How often images of large sources and long clips are drawn."""
 
+    replay: ReplayConfig = ReplayConfig()
+    """The pool that was learnt before, where a run goes on with another one."""
+
     optim: OptimConfig = OptimConfig()
     """Optimiser and learning rate."""
 
@@ -78,7 +82,8 @@ class PretrainConfig(Config):
     """Images per optimiser step, over all devices."""
 
     epochs: float = Field(default=400.0, gt=0)
-    """Times that each image is seen; on average over the pool where it is balanced."""
+    """Times that each image is seen; on average over the pool where it is balanced. Images of `replay.corpus`
+    do not count."""
 
     seed: int = Field(default=0, ge=0)
     """With the settings and the corpus it decides every number of the run."""
@@ -94,6 +99,7 @@ class PretrainConfig(Config):
 
     def model_post_init(self, _context: object) -> None:
         self._check_resolution()
+        self.num_old  # noqa: B018  (refuses a ratio that rounds to none or all of a batch)
         self.input_spec  # noqa: B018  (refuses a mean or std that does not fit the channels)
 
     @property
@@ -101,6 +107,16 @@ class PretrainConfig(Config):
         """What the encoder will want to see, but for `fit` and `crop`, which are the corpus's."""
         encoder = self.model.encoder
         return InputSpec(image_px=encoder.image_px, channels=encoder.channels, mean=self.mean, std=self.std)
+
+    @property
+    def num_old(self) -> int:
+        """Images of the old pool in every global batch."""
+        return self.replay.num_old(self.global_batch)
+
+    @property
+    def num_new(self) -> int:
+        """Images of the new (or only) pool in every global batch; they make the epochs."""
+        return self.global_batch - self.num_old
 
     def _check_resolution(self) -> None:
         start, encoder = self.resolution.start_px, self.model.encoder

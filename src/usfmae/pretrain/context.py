@@ -1,6 +1,5 @@
 """Which other frame of the same clip accompanies an image."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,10 +39,7 @@ def find_partners(corpus: Corpus) -> Partners:
     A group is what the manifest calls one: the patient where known, else the file. It counts beside the file,
     since a file of arrays may hold many patients.
     """
-    table = corpus.manifest
-    sources, groups, paths = (table[name].to_pylist() for name in ("source", "group", "path"))
-    by_group = _numbered(list(zip(sources, groups, strict=True)))
-    by_file = _numbered(list(zip(sources, groups, paths, strict=True)))
+    by_group, by_file = number_by(corpus, "source", "group"), number_by(corpus, "source", "group", "path")
     alone = np.bincount(by_file)[by_file] == 1
     return group_by(np.where(alone, by_group, by_file + by_group.max(initial=-1) + 1))
 
@@ -59,6 +55,16 @@ def group_by(members: Int[np.ndarray, " n"]) -> Partners:
     return Partners(order, place, first[which][place], counts[which][place])
 
 
-def _numbered(names: Sequence[tuple[str, ...]]) -> Int[np.ndarray, " n"]:
+def one_after_the_other(first: Partners, second: Partners) -> Partners:
+    """Partners of the images of two pools, those of the second numbered after those of the first."""
+    n = len(first.order)
+    shifted = {"order": second.order + n, "place": second.place + n, "start": second.start + n}
+    both = {name: np.concatenate([getattr(first, name), part]) for name, part in shifted.items()}
+    return Partners(**both, length=np.concatenate([first.length, second.length]))
+
+
+def number_by(corpus: Corpus, *columns: str) -> Int[np.ndarray, " n"]:
+    """A number for each image, equal where all these columns of the manifest are; in order of appearance."""
+    names = zip(*(corpus.manifest[column].to_pylist() for column in columns), strict=True)
     numbers: dict[tuple[str, ...], int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)

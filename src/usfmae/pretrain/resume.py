@@ -15,6 +15,7 @@ log = get_logger(__name__)
 HARMLESS = {
     "workers",
     "demand",
+    "replay.corpus",
     "loop.log_steps",
     "loop.checkpoint_steps",
     "loop.keep_checkpoints",
@@ -22,7 +23,8 @@ HARMLESS = {
     "watch.every_epochs",
     "watch.num_pictures",
 }
-"""Settings that change no weight: how fast, how often something is written or looked at."""
+"""Settings that change no weight: how fast, how often something is written or looked at, where the old
+pool lies (its hash is an input)."""
 
 ROUNDING = {"threads", "loop.accumulate", "loop.parallel"}
 """Settings that change the order of sums, as the number of processes does: the same result up to rounding

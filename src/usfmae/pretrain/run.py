@@ -18,7 +18,7 @@ from usfmae.base.launch import launched
 from usfmae.base.logs import get_logger
 from usfmae.base.record import made_by
 from usfmae.base.seeds import seed_for
-from usfmae.corpus.shards import Corpus, open_corpus
+from usfmae.corpus.shards import Corpus, joint_terms, open_corpus
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.engine.devices import DeviceName, pick_augment_place, pick_device, pick_precision, set_up_cpu
@@ -32,9 +32,12 @@ from usfmae.engine.sampler import steps_in
 from usfmae.engine.schedule import make_schedule
 from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.vit import start_weights
-from usfmae.models.weights import WEIGHTS_FILE, WeightsFile, load_into, read_weights, save_encoder
+from usfmae.models.weights import WEIGHTS_FILE, save_encoder
+from usfmae.pretrain.adaptation import Adaptation, draw_sample
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.replay import hold_out, open_old
 from usfmae.pretrain.resume import earlier_run
+from usfmae.pretrain.start import Start, all_pools, pools_seen, read_start
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 from usfmae.pretrain.watch import LiveEvaluation, Watch
 
@@ -63,7 +66,7 @@ def pretrain(
 
     Args:
         config: every setting; `loop.precision` and `augment_on` "auto" are resolved and recorded.
-        corpus_folder: made by `usfmae corpus build`.
+        corpus_folder: made by `usfmae corpus build`; the new pool where `config.replay` names an old one.
         out: the run's folder: run.json, metrics.jsonl, pictures/, checkpoints/, weights.safetensors.
         recipe: its name, for the record.
         weights: start from an MAE or ViT file or an earlier run; None for a random start.
@@ -87,12 +90,22 @@ def pretrain(
     corpus = open_corpus(corpus_folder)
     if corpus.size_px < max(config.input_spec.size_px):
         log.warning("the corpus has %d px images, enlarged to the network's input", corpus.size_px)
-    _refuse_terms(corpus, config)
+    old = open_old(config.replay, corpus)
+    pools = [corpus] if old is None else [corpus, old]
+    measured = corpus
+    if config.replay.hold_out_ratio:
+        corpus, measured = hold_out(corpus, config.replay.hold_out_ratio, seed=config.seed)
+    for pool in pools:
+        _refuse_terms(pool, config)
     loop = config.loop.model_copy(update={"precision": pick_precision(config.loop.precision, where)})
     place = pick_augment_place(config.augment_on, where)
     config = config.model_copy(update={"loop": loop, "augment_on": place})
-    file = None if weights is None else read_weights(weights)
-    inputs = {"corpus": corpus.sha256, **({} if file is None else {"weights": file.sha256})}
+    start = None if weights is None else read_start(weights, config)
+    inputs = {"corpus": corpus.sha256, **({} if start is None else start.inputs)}
+    inputs |= {} if old is None else {"replay": old.sha256}
+    new_facts = _pool_facts(corpus)
+    old_facts = None if old is None else {**_pool_facts(old), "images_per_batch": config.num_old}
+    before = () if start is None else start.pools
     with join_ranks(where, config.loop.parallel) as ranks, ExitStack() as held:
         # torchrun started all processes anew after one died; only the machine of that one counts it.
         again = ranks.anyone(launched().restarts > 0)
@@ -116,40 +129,46 @@ def pretrain(
             "recipe": recipe,
             "device": str(where),
             "ranks": {"world": ranks.world, "parallel": ranks.parallel},
-            "corpus": {"folder": str(corpus_folder), "sha256": corpus.sha256, "num_images": len(corpus)},
-            "terms": corpus.terms,
+            "corpus": new_facts,
+            "replay": old_facts,
+            "pools_seen": all_pools([*pools_seen({"corpus": new_facts, "replay": old_facts}), *before]),
+            "terms": joint_terms(pools),
             "watched": list(watched),
             "steps_done": 0,
             "seconds": earlier.get("seconds", 0.0),
             "peak_memory_gb": earlier.get("peak_memory_gb", 0.0),
         }
-        start = None if file is None else (weights, file)
-        return _pretrain(config, corpus, out, record, ranks, where, start, tuple(evaluations))
+        shown = (corpus, old, measured)
+        return _pretrain(config, shown, out, record, ranks, where, start, tuple(evaluations))
 
 
 def _pretrain(
     config: PretrainConfig,
-    corpus: Corpus,
+    pools: tuple[Corpus, Corpus | None, Corpus],
     out: Path,
     record: dict[str, Any],
     ranks: Ranks,
     where: torch.device,
-    start: tuple[Path | None, WeightsFile] | None,
+    start: Start | None,
     evaluations: tuple[LiveEvaluation, ...],
 ) -> dict[str, Any]:
-    """Every rank calls this with the folder claimed; completes and writes `record`."""
+    """Every rank calls this with the folder claimed; completes and writes `record`.
+
+    `pools` are what is trained on, what is replayed, and what of the first pool is measured.
+    """
     started = time.perf_counter()
+    corpus, old, measured = pools
     spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
-    total = steps_in(config.epochs, num_images=len(corpus), global_batch=config.global_batch)
-    steps_per_epoch = len(corpus) / config.global_batch
+    total = steps_in(config.epochs, num_images=len(corpus), global_batch=config.num_new)
+    steps_per_epoch = len(corpus) / config.num_new
     module = MaskedAutoencoder(config.model)
     start_weights(module, torch.Generator().manual_seed(seed_for(config.seed, "start")))
-    report = None if start is None else _load_start(module, start[1], config)
+    taken = None if start is None else start.load_into(module, config)
     module.to(where)
     whole = whole_on_first(module, ranks)
     shard(module, ranks)
     record |= {
-        "weights": None if report is None or start is None else {"file": str(start[0]), "loaded": report},
+        "weights": taken,
         "num_parameters": {
             "encoder": count_parameters(module.encoder),
             "decoder": count_parameters(module.decoder),
@@ -171,6 +190,24 @@ def _pretrain(
         evaluations=evaluations,
         leads=ranks.leads,
     )
+    adaptation = None
+    if old is not None:
+        samples = {
+            name: draw_sample(pool, image_px=spec.image_px, seed=config.seed)
+            for name, pool in (("new", measured), ("old", old))
+        }
+        adaptation = Adaptation(
+            whole=whole,
+            samples=samples,
+            held_out=measured is not corpus,
+            leads=ranks.leads,
+            input_spec=spec,
+            out=out,
+            every_steps=look,
+            total_steps=total,
+            seed=config.seed,
+        )
+    looks: list[Watch | Adaptation] = [watch] if adaptation is None else [watch, adaptation]
     log.info(
         "%s: %d images, %d steps of %d (%.4g epochs), %.1f M parameters, %s on %s%s",
         record["recipe"], len(corpus), total, config.global_batch, config.epochs,
@@ -181,7 +218,9 @@ def _pretrain(
         train(
             module,
             PretrainStep(spec, config),
-            _batches(corpus, config, total, rows=ranks.rows(config.global_batch), pin=where.type == "cuda"),
+            _batches(
+                corpus, old, config, total, rows=ranks.rows(config.global_batch), pin=where.type == "cuda"
+            ),
             out=out,
             config=config.loop,
             optimizer=build_optimizer(module, config.optim, encoder_prefix="encoder."),
@@ -194,8 +233,8 @@ def _pretrain(
             clip_norm=config.optim.clip_norm,
             steps_per_epoch=steps_per_epoch,
             seed=config.seed,
-            hooks=[watch],
-            first_look=watch.look,
+            hooks=looks,
+            first_look=lambda step: [line for each in looks for line in each.look(step)],
             title="pretrain",
             ranks=ranks,
             global_batch=config.global_batch,
@@ -204,9 +243,12 @@ def _pretrain(
         notes = {
             "recipe": record["recipe"],
             "corpus_sha256": corpus.sha256,
-            "terms": json.dumps(corpus.terms),
+            **({} if old is None else {"replay_sha256": old.sha256}),
+            "terms": json.dumps(record["terms"]),
         }
         ranks.first(lambda: save_encoder(out / WEIGHTS_FILE, trained, input_spec=spec, notes=notes))
+        if adaptation is not None and ranks.leads:
+            record["adaptation"] = adaptation.record()
         record["status"] = "finished"
     except Interrupted:
         record["status"] = "stopped"
@@ -260,23 +302,12 @@ def _refuse_terms(corpus: Corpus, config: PretrainConfig) -> None:
     )
 
 
+def _pool_facts(corpus: Corpus) -> dict[str, Any]:
+    return {"folder": str(corpus.folder), "sha256": corpus.sha256, "num_images": len(corpus)}
+
+
 def _batches(
-    corpus: Corpus, config: PretrainConfig, total: int, *, rows: slice, pin: bool
+    corpus: Corpus, old: Corpus | None, config: PretrainConfig, total: int, *, rows: slice, pin: bool
 ) -> Callable[[int], Any]:
-    make = PretrainBatches(corpus, config, rows)
+    make = PretrainBatches(corpus, config, rows, old)
     return lambda first: step_batches(make, range(first, total), workers=config.workers, pin=pin)
-
-
-def _load_start(module: MaskedAutoencoder, file: WeightsFile, config: PretrainConfig) -> dict[str, Any]:
-    report = load_into(module.encoder, file, decoder=module.decoder, input_spec=config.input_spec)
-    if file.config.channels == config.model.encoder.channels and (
-        file.input_spec.mean != config.mean or file.input_spec.std != config.std
-    ):
-        log.warning("%s was trained with another standardisation than this run's", file.path)
-    log.info("start: %s", report.summary())
-    return {
-        "loaded": len(report.loaded),
-        "resized": report.resized,
-        "dropped": report.dropped,
-        "fresh": list(report.fresh),
-    }

@@ -9,19 +9,18 @@ from torch import Tensor, nn
 
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.seeds import rng_for, seed_for
-from usfmae.corpus.balance import image_weights
 from usfmae.corpus.shards import Corpus
 from usfmae.engine.augment import apply_views
 from usfmae.engine.augment_device import apply_views_on_device
 from usfmae.engine.devices import to_input
 from usfmae.engine.loop import Batch
-from usfmae.engine.sampler import Weights, batch_indices, steps_in
+from usfmae.engine.sampler import steps_in
 from usfmae.engine.views import draw_views
 from usfmae.models.hiding_choice import Turns, choose_hiding, draw_turns
 from usfmae.models.mae import Context
 from usfmae.models.masking import Hiding
 from usfmae.pretrain.config import PretrainConfig
-from usfmae.pretrain.context import Partners, find_partners
+from usfmae.pretrain.replay import Pools
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,9 @@ class PretrainBatches:
     rows: slice = field(default_factory=lambda: slice(None))
     """Which rows of each batch to make: those of this process. They are the same whoever makes them."""
 
+    old: Corpus | None = None
+    """The pool that is replayed; its images are the last `config.num_old` of each batch."""
+
     def __call__(self, step: int) -> Batch:
         """What `PretrainStep` makes views and hidden patches of, one row per image.
 
@@ -46,16 +48,12 @@ class PretrainBatches:
         "b k t"; and those that decide what of it is predicted "b p".
         """
         config = self.config
-        indices = batch_indices(
-            step,
-            num_images=len(self.corpus),
-            global_batch=config.global_batch,
-            seed=config.seed,
-            weights=self.weights,
+        indices = self.pools.batch(
+            step, global_batch=config.global_batch, num_old=config.num_old, seed=config.seed
         )
         frames = [self._drawn(indices, step, "")]
         if config.model.context == "clip":
-            others = self.partners.draw(indices, rng_for(config.seed, "context", step))
+            others = self.pools.partners.draw(indices, rng_for(config.seed, "context", step))
             frames.append(self._drawn(others, step, " context"))
         pixels, numbers, turns = zip(*frames, strict=True)
         size_px = torch.tensor(self._size_px(step)).expand(len(pixels[0]), -1)
@@ -65,7 +63,7 @@ class PretrainBatches:
     def _drawn(self, indices: np.ndarray, step: int, what: str) -> tuple[Tensor, Tensor, Turns]:
         """Pixels of one frame per image; `what` sets one draw of a step apart from another."""
         config, size_px = self.config, self._size_px(step)
-        images = self.corpus.read(indices[self.rows])
+        images = self.pools.read(indices[self.rows])
         views = draw_views(
             len(indices),
             self.corpus.size_px,
@@ -94,18 +92,12 @@ class PretrainBatches:
     def total_steps(self) -> int:
         """Steps of the run."""
         config = self.config
-        return steps_in(config.epochs, num_images=len(self.corpus), global_batch=config.global_batch)
+        return steps_in(config.epochs, num_images=len(self.corpus), global_batch=config.num_new)
 
     @cached_property
-    def partners(self) -> Partners:
-        """Which images are frames of one clip."""
-        return find_partners(self.corpus)
-
-    @cached_property
-    def weights(self) -> Weights | None:
-        """How often each image is drawn; None for all alike."""
-        chances = image_weights(self.corpus, self.config.balance)
-        return None if chances is None else Weights(chances)
+    def pools(self) -> Pools:
+        """Where images come from."""
+        return Pools(self.corpus, self.old, self.config.balance)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,146 @@
+"""What a run starts from: a weights file, or an earlier run with the decoder that its checkpoint kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from usfmae.base.config import make_config
+from usfmae.base.files import file_sha256, read_json
+from usfmae.base.logs import get_logger
+from usfmae.engine.checkpoint import Checkpoint, find_checkpoints, load_checkpoint
+from usfmae.models.mae import MaeConfig, MaskedAutoencoder
+from usfmae.models.weights import WeightsFile, load_into, read_weights
+from usfmae.pretrain.config import PretrainConfig
+
+log = get_logger(__name__)
+_FIXED = "pos_embed"
+"""Sine-cosine positions of the decoder, a function of the grid."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Weights before they meet the network of a run."""
+
+    given: Path
+    """File or folder as it was named."""
+
+    file: WeightsFile
+    """The encoder in it, and the decoder where the file has one."""
+
+    decoder: dict[str, Tensor]
+    """Tensors of the decoder in the last checkpoint of an earlier run; empty if there is none that fits."""
+
+    decoder_from: dict[str, str]
+    """`checkpoint` and `sha256` (of its state.json) of that decoder, or `why` none is taken from one."""
+
+    pools: tuple[dict[str, Any], ...] = ()
+    """What the weights were pretrained on, as `pools_seen` tells; unknown (none) of a file."""
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Hashes, for the record."""
+        decoder = {"decoder": self.decoder_from["sha256"]} if self.decoder else {}
+        return {"weights": self.file.sha256, **decoder}
+
+    def load_into(self, module: MaskedAutoencoder, config: PretrainConfig) -> dict[str, Any]:
+        """Put the weights into the network of a run; what became of them, for run.json.
+
+        Raises:
+            WeightsError: a tensor of the encoder is missing in the file or of another shape.
+        """
+        file = self.file
+        report = load_into(module.encoder, file, decoder=module.decoder, input_spec=config.input_spec)
+        if file.config.channels == config.model.encoder.channels and (
+            file.input_spec.mean != config.mean or file.input_spec.std != config.std
+        ):
+            log.warning("%s was trained with another standardisation than this run's", file.path)
+        log.info("start: %s", report.summary())
+        fresh = list(report.fresh)
+        if self.decoder:
+            fixed = {name: t for name, t in module.decoder.state_dict().items() if name == _FIXED}
+            module.decoder.load_state_dict({**self.decoder, **fixed})
+            fresh = []
+            log.info("start: decoder of %s", self.decoder_from["checkpoint"])
+        elif fresh:
+            log.info("start: the decoder begins at random (%s)", self.decoder_from["why"])
+        loaded = {
+            "loaded": len(report.loaded),
+            "resized": report.resized,
+            "dropped": report.dropped,
+            "fresh": fresh,
+        }
+        return {"file": str(self.given), "loaded": loaded, "decoder": self.decoder_from}
+
+
+def read_start(weights: Path, config: PretrainConfig) -> Start:
+    """Read a weights file; of an earlier run also the decoder, which its weights file does not hold.
+
+    Args:
+        weights: a file, or the folder of a run.
+        config: of the run that starts from it.
+
+    Raises:
+        WeightsError: missing, damaged, not weights, or no vision transformer.
+        TrainingError: the last checkpoint of the run is damaged.
+    """
+    file = read_weights(weights)
+    start = partial(Start, weights, file)
+    if not (weights / "run.json").exists():
+        return start({}, {"why": "the weights are not the folder of a run"})
+    record = read_json(weights / "run.json")
+    settings = record.get("made_by", {}).get("settings", {})
+    if "model" not in settings:  # of an evaluation
+        return start({}, {"why": "the run did not pretrain"})
+    start = partial(start, pools=tuple(pools_seen(record)))
+    model = make_config(MaeConfig, settings["model"])
+    done = find_checkpoints(weights)
+    if not done or done[-1].step != record.get("total_steps"):
+        return start({}, {"why": "the run has no checkpoint of its end"})
+    other = _other_decoder(model, config.model)
+    if other:
+        return start({}, {"why": f"that of the run has another {other}"})
+    source = {"checkpoint": str(done[-1].path), "sha256": file_sha256(done[-1].path / "state.json")}
+    return start(_decoder_in(done[-1], model), source)
+
+
+def pools_seen(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every pool that a run and those it started from were trained on or went on from: folder and sha256.
+
+    Args:
+        record: the content of run.json.
+    """
+    kept = record.get("pools_seen") or [record[name] for name in ("corpus", "replay") if record.get(name)]
+    return [{name: pool[name] for name in ("folder", "sha256")} for pool in kept]
+
+
+def all_pools(pools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each pool once, as it came first; pools are equal where their hashes are."""
+    known: dict[str, dict[str, Any]] = {}
+    for pool in pools:
+        known.setdefault(pool["sha256"], pool)
+    return list(known.values())
+
+
+def _decoder_in(checkpoint: Checkpoint, model: MaeConfig) -> dict[str, Tensor]:
+    module = MaskedAutoencoder(model)
+    load_checkpoint(checkpoint, module=module)
+    return {name: tensor for name, tensor in module.decoder.state_dict().items() if name != _FIXED}
+
+
+def _other_decoder(theirs: MaeConfig, ours: MaeConfig) -> str:
+    """The first thing that keeps a decoder from being taken over; empty if it fits."""
+    then, now = _decoder_facts(theirs), _decoder_facts(ours)
+    return next((name for name in now if then[name] != now[name]), "")
+
+
+def _decoder_facts(model: MaeConfig) -> dict[str, Any]:
+    """Everything its tensors and their meaning depend on; the share that is predicted is none of it."""
+    decoder = {f"decoder.{name}": value for name, value in model.decoder.model_dump().items()}
+    del decoder["decoder.predict_ratio"]
+    encoder = {f"encoder.{name}": getattr(model.encoder, name) for name in ("size", "patch_px", "channels")}
+    target = {name: getattr(model, name) for name in ("context", "normalised_pixels")}
+    return decoder | encoder | target
