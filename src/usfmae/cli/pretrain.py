@@ -50,7 +50,7 @@ def pretrain(
         list[str] | None,
         typer.Option(
             metavar="NAME=DIR",
-            help="Labelled set to score by nearest neighbours while training; may be repeated.",
+            help="Labelled set to score while training (nearest neighbours, linear probe); may be repeated.",
         ),
     ] = None,
     settings: SetOption = None,
@@ -59,7 +59,7 @@ def pretrain(
 ) -> None:
     """Pretrain a masked autoencoder on a corpus; --out gets weights, curves, pictures and report.html."""
     from usfmae.base.config import with_settings
-    from usfmae.cli.live import live_knn
+    from usfmae.cli.live import live_scores
     from usfmae.corpus.shards import open_corpus
     from usfmae.pretrain.run import pretrain as run
     from usfmae.recipes.registry import get_recipe
@@ -75,7 +75,7 @@ def pretrain(
         weights=weights,
         device=one_of(DEVICES, device, flag="--device"),
         evaluations=[
-            live_knn(name, root, seed=config.seed, fit=pool.fit, crop=pool.crop) for name, root in watched
+            live_scores(name, root, seed=config.seed, fit=pool.fit, crop=pool.crop) for name, root in watched
         ],
         watched=[f"{name}={root}" for name, root in watched],
         resume=resume,
