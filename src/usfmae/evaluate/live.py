@@ -66,7 +66,7 @@ class Sides:
 
 
 Judge = Callable[[Sides], list[dict[str, object]]]
-"""From features to lines for the metrics log: task, metric, value, and low and high where there is an interval."""
+"""From features to lines for the metrics log: task, metric, value, perhaps low and high."""
 
 
 def encode_sides(
