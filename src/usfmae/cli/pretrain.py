@@ -61,6 +61,7 @@ def pretrain(
     from usfmae.base.config import with_settings
     from usfmae.cli.live import live_scores
     from usfmae.corpus.shards import open_corpus
+    from usfmae.evaluate.report import write_run_page
     from usfmae.pretrain.run import pretrain as run
     from usfmae.recipes.registry import get_recipe
 
@@ -78,10 +79,12 @@ def pretrain(
             live_scores(name, root, seed=config.seed, fit=pool.fit, crop=pool.crop) for name, root in watched
         ],
         watched=[f"{name}={root}" for name, root in watched],
+        write_page=write_run_page,
         resume=resume,
         overwrite=overwrite,
     )
-    from usfmae.evaluate.report import write_report
-
-    page = write_report(out / "report.html", title=f"Pretraining: {out.name}", runs=[out])
-    typer.echo(f"{out}: {record['steps_done']} steps in {record['seconds']:.0f} s; open {page}")
+    for task, verdict in record.get("verdicts", {}).items():
+        typer.echo(f"{task}: {verdict['verdict']}")
+    typer.echo(
+        f"{out}: {record['steps_done']} steps in {record['seconds']:.0f} s; open {out / 'report.html'}"
+    )

@@ -8,6 +8,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from usfmae.base.files import write_text
 
+METRICS_FILE = "metrics.jsonl"
+
 
 class MetricsLog:
     """Appends measurements to `metrics.jsonl` and mirrors numbers to TensorBoard.
@@ -18,7 +20,7 @@ class MetricsLog:
     """
 
     def __init__(self, run: Path, *, step: int = 0) -> None:
-        self.path = run / "metrics.jsonl"
+        self.path = run / METRICS_FILE
         kept = [line for line in read_metrics(self.path) if line["step"] <= step] if step else []
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self.path.open("a")

@@ -17,6 +17,9 @@ METRIC_NAMES = {
     "average_precision": "Average precision",
     "knn_macro_f1": "kNN macro-F1",
     "knn_auroc": "kNN AUROC",
+    "linear_macro_f1": "Linear-probe macro-F1",
+    "linear_auroc": "Linear-probe AUROC",
+    "feature_rank": "Effective rank of the features",
     "val_macro_f1": "Validation macro-F1",
     "val_auroc": "Validation AUROC",
 }

@@ -30,6 +30,7 @@ from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.vit import start_weights
 from usfmae.models.weights import WEIGHTS_FILE, WeightsFile, load_into, read_weights, save_encoder
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.page import LivePage, PageWriter
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 from usfmae.pretrain.watch import LiveEvaluation, Watch
 
@@ -47,6 +48,7 @@ def pretrain(
     device: DeviceName = "auto",
     evaluations: Sequence[LiveEvaluation] = (),
     watched: Sequence[str] = (),
+    write_page: PageWriter | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def pretrain(
         device: where to run.
         evaluations: called on the encoder at every watch interval.
         watched: what the evaluations look at, for the record.
+        write_page: draws the run's page from its folder, at every watch interval and at the end.
         resume: go on from the newest checkpoint; settings, corpus and weights must be the same.
         overwrite: delete an earlier run first.
 
@@ -104,6 +107,7 @@ def pretrain(
         "terms": corpus.terms,
         "weights": None if report is None else {"file": str(weights), "loaded": report},
         "watched": list(watched),
+        "verdicts": earlier.get("verdicts", {}),
         "num_parameters": {
             "encoder": count_parameters(module.encoder),
             "decoder": count_parameters(module.decoder),
@@ -130,6 +134,7 @@ def pretrain(
         seed=config.seed,
         evaluations=tuple(evaluations),
     )
+    page = LivePage(out, out / RUN_FILE, record, look, total, write_page)
     log.info(
         "%s: %d images, %d steps of %d (%.4g epochs), %.1f M parameters, %s on %s",
         recipe, len(corpus), total, config.global_batch, config.epochs,
@@ -152,7 +157,7 @@ def pretrain(
             clip_norm=config.optim.clip_norm,
             steps_per_epoch=steps_per_epoch,
             seed=config.seed,
-            hooks=[watch],
+            hooks=[watch, page],
             first_look=watch.look,
             title="pretrain",
         )
@@ -176,6 +181,7 @@ def pretrain(
         record["seconds"] += time.perf_counter() - started
         record["peak_memory_gb"] = max(record["peak_memory_gb"], peak_memory_gb(where))
         write_json(out / RUN_FILE, record)
+        page.draw()
     return record
 
 
