@@ -7,63 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_folders import fake_run, made_by, page_of
 
 from usfmae.base.errors import FolderError
 from usfmae.evaluate.metrics import confusion_matrix, predicted_classes
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from usfmae.evaluate.report import write_report
-from usfmae.evaluate.report_folders import read_run
 from usfmae.evaluate.statistics import BootstrapConfig, score_with_intervals
 from usfmae.images.picture_tag import picture
 
 BOOTSTRAP = {"num_resamples": 100, "level": 0.95, "method": "percentile", "seed": 0}
-
-
-def made_by(stage: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
-        "stage": stage,
-        "usfmae": "9.8.7",
-        "commit": "abc123def456",
-        "python": "3.11.9",
-        "machine": "Linux x86_64",
-        "command": ["usfmae", *stage.split(), "--out", "a folder/x"],
-        "libraries": {"numpy": "2.4.1"},
-        "settings": settings or {},
-        "inputs": {"corpus": "0123456789abcdef" * 4},
-        "at": "2026-01-02T03:04:05+00:00",
-    }
-
-
-def fake_run(root: Path, *, watch: bool = True, pictures: bool = True) -> Path:
-    """A finished run of four epochs with 20 steps."""
-    root.mkdir(parents=True)
-    record = {
-        "made_by": made_by("pretrain"), "status": "finished", "recipe": "tiny_cpu", "device": "cpu",
-        "corpus": {"folder": "corpora/x", "sha256": "feed" * 16, "num_images": 1234},
-        "num_parameters": {"encoder": 5_500_000, "decoder": 800_000}, "total_steps": 20, "steps_done": 20,
-        "seconds": 75.0, "peak_memory_gb": 1.25,
-    }  # fmt: skip
-    (root / "run.json").write_text(json.dumps(record))
-    lines: list[dict[str, Any]] = [
-        {"kind": "train", "step": step, "epoch": step / 5, "loss": 1 / (1 + step), "lr": 1e-4 * step,
-         "grad_norm": 1.0, "images_per_s": 250.0, "memory_gb": 1.0}
-        for step in range(1, 21)
-    ]  # fmt: skip
-    if watch:
-        lines += [
-            {"kind": "watch", "step": step, "epoch": step / 5, "task": "simulated", "metric": "knn_macro_f1",
-             "value": 0.5 + step / 100, "low": 0.4 + step / 100, "high": 0.6 + step / 100}
-            for step in (0, 10, 20)
-        ]  # fmt: skip
-    (root / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    if pictures:
-        (root / "pictures").mkdir()
-        for step in (0, 10, 20):
-            images = np.random.default_rng(step).integers(0, 255, (3, 32, 32), dtype=np.uint8)
-            np.savez_compressed(
-                root / f"pictures/step_{step:08d}.npz", visible=images, reconstructed=images, original=images
-            )
-    return root
 
 
 def fake_predictions(*, skill: float, classes: tuple[str, ...] = ("benign", "malignant")) -> Predictions:
@@ -118,10 +71,6 @@ def fake_result(
     (root / "result.json").write_text(json.dumps(record))
     write_predictions(root / PREDICTIONS_FILE, predictions)
     return root
-
-
-def page_of(path: Path) -> str:
-    return path.read_text()
 
 
 SAID = (
@@ -262,38 +211,6 @@ def test_a_run_that_goes_on_shows_the_last_logged_step(tmp_path):
         json.dumps(record | {"steps_done": 0, "status": "running", "total_steps": 99})
     )
     assert "20 of 99" in page_of(write_report(tmp_path / "r.html", title="x", runs=[run]))
-
-
-def test_a_run_shows_its_verdict_meters_and_a_rank_that_is_no_ratio(tmp_path):
-    run = fake_run(tmp_path / "run")
-    record = json.loads((run / "run.json").read_text())
-    verdict = {"verdict": "still rising (+0.080 over the last third)", "state": "still rising"}
-    (run / "run.json").write_text(json.dumps(record | {"verdicts": {"<simulated>": verdict}}))
-    with (run / "metrics.jsonl").open("a") as file:
-        for step in (0, 10, 20):
-            line = {"kind": "watch", "step": step, "epoch": step / 5, "task": "simulated"}
-            file.write(json.dumps(line | {"metric": "feature_rank", "value": 20 + step}) + "\n")
-        train = {"kind": "train", "step": 21, "epoch": 4.2, "loss": 0.04, "data_wait": 0.25, "mfu": 0.4}
-        file.write(json.dumps(train) + "\n")
-    page = page_of(write_report(tmp_path / "r.html", title="x", runs=[run]))
-    assert "<b>&lt;simulated&gt;</b>: still rising (+0.080 over the last third)." in page
-    assert "A learning rate that runs out flattens every curve" in page
-    assert "Effective rank of the features on simulated: <b>20.000</b> → <b>40.000</b>." in page
-    assert ">35</text>" in page  # a tick of the rank's axis
-    for name in ("Norm of the gradient", "Images per second", "Waiting for data", "Utilisation"):
-        assert name in page
-    assert "Utilisation" not in page_of(
-        write_report(tmp_path / "r.html", title="x", runs=[fake_run(tmp_path / "b")])
-    )
-
-
-def test_of_many_looks_five_are_read_the_first_and_the_last_among_them(tmp_path):
-    run = fake_run(tmp_path / "run", pictures=False)
-    (run / "pictures").mkdir()
-    dark = np.zeros((1, 8, 8), np.uint8)
-    for step in range(30):
-        np.savez(run / f"pictures/step_{step:08d}.npz", visible=dark, reconstructed=dark, original=dark)
-    assert [look.step for look in read_run(run).pictures] == [0, 2, 7, 16, 29]
 
 
 def test_a_result_without_predictions_still_shows_its_numbers(tmp_path):
