@@ -45,3 +45,15 @@ def test_a_page_changes_no_weight(small_corpus, small_config, tmp_path):
     assert (tmp_path / "a/weights.safetensors").read_bytes() == (
         tmp_path / "b/weights.safetensors"
     ).read_bytes()
+
+
+def test_utilisation_and_waiting_are_logged_and_change_no_weight(small_corpus, small_config, tmp_path):
+    small = small_config.model_copy(update={"epochs": 1.0})
+    without = small.model_copy(update={"watch": small.watch.model_copy(update={"utilisation": False})})
+    pretrain(small, small_corpus, tmp_path / "a")
+    pretrain(without, small_corpus, tmp_path / "b")
+    weights = [(tmp_path / run / "weights.safetensors").read_bytes() for run in "ab"]
+    assert weights[0] == weights[1]
+    lines = [line for line in read_metrics(tmp_path / "a/metrics.jsonl") if line["kind"] == "train"]
+    assert all(0 < line["mfu"] < 1 and 0 <= line["data_wait"] < 1 for line in lines)
+    assert "mfu" not in read_metrics(tmp_path / "b/metrics.jsonl")[-1]

@@ -25,6 +25,7 @@ from usfmae.engine.devices import PrecisionName, autocast, pick_precision
 from usfmae.engine.meters import RateMeter, peak_memory_gb
 from usfmae.engine.metrics_log import MetricsLog
 from usfmae.engine.schedule import Schedule
+from usfmae.engine.utilisation import Utilisation
 
 log = get_logger(__name__)
 
@@ -95,6 +96,7 @@ def train(
     hooks: Sequence[Hook] = (),
     first_look: Hook | None = None,
     title: str = "train",
+    utilisation: Utilisation | None = None,
 ) -> LoopResult:
     """Step `module` from the newest checkpoint in `out` (or from the start) to `schedule.total_steps`.
 
@@ -116,6 +118,7 @@ def train(
         hooks: called after each step, for pictures and live evaluation.
         first_look: called once with 0 before the first step of a run that does not resume.
         title: text left of the progress bar.
+        utilisation: logs the share of the device's matmul rate that the run gets; None for not.
 
     Raises:
         TrainingError: the loss or a gradient is not a finite number; the checkpoint before stays, and the
@@ -149,8 +152,10 @@ def train(
                 log_watch(first_look)
             batches = iter(batches_from(step)) if step < total else iter(())
             while step < total:
-                batch = next(batches)
+                batch = meter.next(batches)
                 module.train()
+                if utilisation is not None:
+                    utilisation.see(module, batch)
                 torch.manual_seed(seed_for(seed, "step", step))
                 lr = schedule.lr(step)
                 for group in optimizer.param_groups:
@@ -179,6 +184,8 @@ def train(
                         lr=lr,
                         grad_norm=float(norm),
                         images_per_s=round(meter.images_per_s, 1),
+                        data_wait=round(meter.data_wait, 4),
+                        **_mfu(utilisation, meter.images_per_s, device),
                         memory_gb=round(peak_memory_gb(device), 3),
                     )
                     bar.say(f"loss {shown:.4f}  {meter.images_per_s:.0f} images/s")
@@ -214,6 +221,10 @@ def _backward(
         part_loss.backward()  # type: ignore[no-untyped-call]
         loss += part_loss.detach()
     return loss
+
+
+def _mfu(utilisation: Utilisation | None, images_per_s: float, device: torch.device) -> dict[str, float]:
+    return {} if utilisation is None else {"mfu": round(utilisation.mfu(images_per_s, device), 4)}
 
 
 def _give_up(out: Path, batch: Batch, step: int, lr: float) -> None:

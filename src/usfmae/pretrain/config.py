@@ -23,6 +23,9 @@ class WatchConfig(Config):
     num_pictures: int = Field(default=8, ge=0)
     """Images shown as visible / reconstructed / original."""
 
+    utilisation: bool = True
+    """Log `mfu`: the share of the device's matmul rate, measured at the start in about a second."""
+
 
 class ResolutionConfig(Config):
     """A first part of the run at a smaller size, where a step costs less."""

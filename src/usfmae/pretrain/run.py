@@ -26,6 +26,7 @@ from usfmae.engine.meters import peak_memory_gb
 from usfmae.engine.optim import build_optimizer
 from usfmae.engine.sampler import steps_in
 from usfmae.engine.schedule import make_schedule
+from usfmae.engine.utilisation import Utilisation
 from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.vit import start_weights
 from usfmae.models.weights import WEIGHTS_FILE, WeightsFile, load_into, read_weights, save_encoder
@@ -140,10 +141,11 @@ def pretrain(
         recipe, len(corpus), total, config.global_batch, config.epochs,
         sum(record["num_parameters"].values()) / 1e6, config.loop.precision, where,
     )  # fmt: skip
+    step = PretrainStep(spec, config)
     try:
         train(
             module,
-            PretrainStep(spec, config),
+            step,
             _batches(corpus, config, total, pin=where.type == "cuda"),
             out=out,
             config=config.loop,
@@ -160,6 +162,7 @@ def pretrain(
             hooks=[watch, page],
             first_look=watch.look,
             title="pretrain",
+            utilisation=Utilisation(step, config.loop.precision) if config.watch.utilisation else None,
         )
         save_encoder(
             out / WEIGHTS_FILE,
