@@ -20,6 +20,20 @@ def test_operations_by_hand():
     assert meter.flops_per_image == 128
 
 
+def test_fused_attention_counts_on_a_cpu_too():
+    # One head, 4 tokens, width 8: two products of 2 * 4 * 4 * 8 = 256 forward, five backward (the scores are
+    # computed again).
+    def attend(module, batch):
+        q = module(batch[0])[:, None]
+        return nn.functional.scaled_dot_product_attention(q, q, q).sum()
+
+    net, tokens = nn.Linear(8, 8), torch.ones(3, 4, 8)
+    linear, both = Utilisation(mean_square, "fp32"), Utilisation(attend, "fp32")
+    linear.see(net, (tokens,))
+    both.see(net, (tokens,))
+    assert both.flops_per_image - linear.flops_per_image == 7 * 256
+
+
 def test_the_share_is_operations_over_the_ceiling_of_all_devices(monkeypatch):
     monkeypatch.setattr(module_under_test, "matmul_rate", lambda device, dtype: 6400.0)
     meter = Utilisation(mean_square, "fp32", num_devices=2)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from usfmae.engine.devices import PrecisionName, autocast
 
@@ -20,6 +20,16 @@ SIDES = {"cuda": 8192, "cpu": 2048}
 
 MEASURE_S = 0.25
 """Time that measuring the ceiling takes at least, warming up aside."""
+
+CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda gradient, query, key, value, *_, **__: sdpa_backward_flop_count(gradient, query, key, value)
+    ),
+}
+"""What PyTorch's counter knows of GPUs only: the fused attention, from the shapes of its arguments."""
 
 
 @dataclass
@@ -57,7 +67,7 @@ class Utilisation:
 
     def _count(self, module: nn.Module, one: tuple[Tensor, ...]) -> float:
         device = next(module.parameters()).device
-        counter = FlopCounterMode(display=False)
+        counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
         with counter:
             with autocast("bf16" if self.precision == "bf16" else "fp32", device):
                 loss = self.step_function(module, one)
