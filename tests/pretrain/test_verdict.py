@@ -158,3 +158,5 @@ def test_a_task_is_judged_by_the_mean_of_its_scores_and_not_by_rank():
 def test_a_look_without_all_scores_is_left_out():
     lines = [look(at, "a", name, 0.5) for at in range(9) for name in ("knn_auroc", "knn_macro_f1")]
     assert judge_run([*lines, look(9, "a", "knn_macro_f1", 0.0)])["a"]["num_looks"] == 9
+    broken = [look(9, "a", "knn_macro_f1", float("nan")), look(9, "a", "knn_auroc", 0.5)]
+    assert judge_run([*lines, *broken])["a"]["num_looks"] == 9

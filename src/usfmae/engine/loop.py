@@ -11,15 +11,14 @@ from types import FrameType
 
 import torch
 from pydantic import Field
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from usfmae.base.config import Config
 from usfmae.base.errors import TrainingError
-from usfmae.base.files import write_by
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.seeds import seed_for
+from usfmae.engine.bad_steps import BadSteps, OnBadStep, SpikeWatch, save_batch
 from usfmae.engine.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision
 from usfmae.engine.meters import RateMeter, peak_memory_gb
@@ -57,6 +56,13 @@ class LoopConfig(Config):
 
     log_steps: int = Field(default=10, ge=1)
     """Steps between lines in metrics.jsonl."""
+
+    on_bad_step: OnBadStep = "stop"
+    """When loss or gradient is not a finite number: stop, or skip, which leaves the update out and goes on.
+    To skip, a GPU is asked after every step, which costs some of its speed."""
+
+    max_bad_in_row: int = Field(default=5, ge=0)
+    """Bad steps that may follow each other with skip; one more stops the run."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ def train(
     first_look: Hook | None = None,
     title: str = "train",
     utilisation: Utilisation | None = None,
+    spikes: SpikeWatch | None = None,
 ) -> LoopResult:
     """Step `module` from the newest checkpoint in `out` (or from the start) to `schedule.total_steps`.
 
@@ -119,10 +126,11 @@ def train(
         first_look: called once with 0 before the first step of a run that does not resume.
         title: text left of the progress bar.
         utilisation: logs the share of the device's matmul rate that the run gets; None for not.
+        spikes: keeps batches whose loss jumps; None for not.
 
     Raises:
-        TrainingError: the loss or a gradient is not a finite number; the checkpoint before stays, and the
-            batch is kept in `out/bad_batch.safetensors`.
+        TrainingError: the loss or a gradient is not a finite number (with `on_bad_step` skip, too often in a
+            row); the checkpoint before stays, and the batch is kept in `out/bad_batch.safetensors`.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written first.
     """
     device = next(module.parameters()).device
@@ -138,6 +146,8 @@ def train(
     meter, start = RateMeter(), time.perf_counter()
     images = 0
     losses: list[Tensor] = []
+    taken: list[int] = []
+    bad_steps = BadSteps(config.on_bad_step, config.max_bad_in_row)
 
     def log_watch(hook: Hook) -> None:
         for line in hook(step):
@@ -164,18 +174,33 @@ def train(
                 loss = _backward(module, step_function, batch, config.accumulate, precision, device)
                 norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf, foreach=True)
                 losses.append(loss)
-                look = device.type == "cpu" or (step + 1) % config.log_steps == 0
+                taken.append(step)
+                look = (
+                    config.on_bad_step == "skip" or device.type == "cpu" or (step + 1) % config.log_steps == 0
+                )
                 look = look or (step + 1) % config.checkpoint_steps == 0 or step + 1 == total
                 if look and not bool(torch.isfinite(torch.stack([*losses, norm])).all()):
-                    _give_up(out, batch, step, lr)
-                optimizer.step()
+                    if bad_steps.bad():
+                        _give_up(out, batch, step, lr, seed, bad_steps)
+                    log.warning("step %d is left out: its loss or gradient is not a finite number", step)
+                    metrics.write("bad_step", step=step + 1, at=step, seed=seed, loss=str(float(loss)))
+                    losses.pop()
+                    taken.pop()
+                else:
+                    optimizer.step()
+                    bad_steps.good()
                 step += 1
                 meter.add(len(batch[0]))
                 images += len(batch[0])
                 bar.advance()
-                if step % config.log_steps == 0 or step == total:
+                if losses and (step % config.log_steps == 0 or step == total):
                     shown = float(torch.stack(losses).mean())
+                    if spikes is not None:
+                        values = zip(taken, torch.stack(losses).tolist(), strict=True)
+                        for line in spikes.see(values, lambda at: next(iter(batches_from(at)))):
+                            metrics.write("spike", step=step, **line)
                     losses.clear()
+                    taken.clear()
                     metrics.write(
                         "train",
                         step=step,
@@ -227,16 +252,17 @@ def _mfu(utilisation: Utilisation | None, images_per_s: float, device: torch.dev
     return {} if utilisation is None else {"mfu": round(utilisation.mfu(images_per_s, device), 4)}
 
 
-def _give_up(out: Path, batch: Batch, step: int, lr: float) -> None:
+def _give_up(out: Path, batch: Batch, step: int, lr: float, seed: int, bad_steps: BadSteps) -> None:
     path = out / "bad_batch.safetensors"
-    tensors = {f"tensor_{i}": tensor.cpu().contiguous() for i, tensor in enumerate(batch)}
-    write_by(path, lambda temporary: save_file(tensors, temporary, metadata={"step": str(step)}))
+    save_batch(path, batch, step=step, seed=seed)
     done = find_checkpoints(out)
     kept = f"the last good checkpoint is {done[-1].path}" if done else "no checkpoint was written yet"
+    again = f", {bad_steps.in_row} times in a row" if bad_steps.in_row > 1 else ""
     raise TrainingError(
-        f"{out}: the loss or its gradient is not a finite number at step {step} (learning rate {lr:.2e}); "
-        f"{kept}; the batch is kept in {path.name}",
-        hint="lower optim.lr_per_256, lengthen optim.warmup_epochs, or try --set loop.precision=fp32",
+        f"{out}: the loss or its gradient is not a finite number at step {step} (learning rate {lr:.2e})"
+        f"{again}; {kept}; the batch is kept in {path.name}",
+        hint="lower optim.lr_per_256, lengthen optim.warmup_epochs, or try --set loop.precision=fp32; "
+        "--set loop.on_bad_step=skip leaves single steps out",
     )
 
 

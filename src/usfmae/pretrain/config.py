@@ -26,6 +26,9 @@ class WatchConfig(Config):
     utilisation: bool = True
     """Log `mfu`: the share of the device's matmul rate, measured at the start in about a second."""
 
+    spike_factor: float | None = Field(default=3.0, gt=1)
+    """A loss above this multiple of the running median is logged, its batch kept in spikes/; None: never."""
+
 
 class ResolutionConfig(Config):
     """A first part of the run at a smaller size, where a step costs less."""

@@ -18,6 +18,7 @@ from usfmae.base.record import made_by
 from usfmae.base.seeds import seed_for
 from usfmae.corpus.shards import Corpus, open_corpus
 from usfmae.engine.augment import whole_batch
+from usfmae.engine.bad_steps import SpikeWatch
 from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.engine.devices import DeviceName, pick_augment_place, pick_device, pick_precision, set_up_cpu
 from usfmae.engine.loader import step_batches
@@ -141,7 +142,7 @@ def pretrain(
         recipe, len(corpus), total, config.global_batch, config.epochs,
         sum(record["num_parameters"].values()) / 1e6, config.loop.precision, where,
     )  # fmt: skip
-    step = PretrainStep(spec, config)
+    step, watching = PretrainStep(spec, config), config.watch
     try:
         train(
             module,
@@ -162,7 +163,8 @@ def pretrain(
             hooks=[watch, page],
             first_look=watch.look,
             title="pretrain",
-            utilisation=Utilisation(step, config.loop.precision) if config.watch.utilisation else None,
+            utilisation=Utilisation(step, config.loop.precision) if watching.utilisation else None,
+            spikes=SpikeWatch(out, config.seed, watching.spike_factor) if watching.spike_factor else None,
         )
         save_encoder(
             out / WEIGHTS_FILE,

@@ -138,8 +138,9 @@ def judge_run(lines: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """
     seen: dict[str, dict[float, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for line in lines:
-        if line.get("kind") == "watch" and line.get("metric") in SCORES and line.get("value") is not None:
-            seen[str(line["task"])][float(line["epoch"])][line["metric"]] = float(line["value"])
+        value = line.get("value") if line.get("kind") == "watch" and line.get("metric") in SCORES else None
+        if value is not None and np.isfinite(value):
+            seen[str(line["task"])][float(line["epoch"])][line["metric"]] = float(value)
     verdicts = {}
     for task, looks in seen.items():
         scores = {name for look in looks.values() for name in look}
