@@ -20,7 +20,13 @@ def test_a_run_shows_its_verdict_meters_and_a_rank_that_is_no_ratio(tmp_path):
             file.write(json.dumps(line | {"metric": "feature_rank", "value": 20 + step}) + "\n")
         train = {"kind": "train", "step": 21, "epoch": 4.2, "loss": 0.04, "data_wait": 0.25, "mfu": 0.4}
         file.write(json.dumps(train) + "\n")
+        for step in range(9):
+            file.write(json.dumps({"kind": "bad_step", "step": step + 1, "at": step, "loss": "nan"}) + "\n")
+        file.write(json.dumps({"kind": "spike", "step": 20, "at": 17, "loss": 2.5, "median": 0.5}) + "\n")
     page = page_of(write_report(tmp_path / "r.html", title="x", runs=[run]))
+    assert "<b>9</b> updates were left out" in page
+    assert "step 0, 1, 2, 3, 4, 5, 6, 7 ...." in page
+    assert "<b>1</b> jumps of the loss, the first batches in spikes/: step 17 (2.500)." in page
     assert "<b>&lt;simulated&gt;</b>: still rising (+0.080 over the last third)." in page
     assert "A learning rate that runs out flattens every curve" in page
     assert "Effective rank of the features on simulated: <b>20.000</b> → <b>40.000</b>." in page

@@ -1,6 +1,8 @@
 import json
 
+from usfmae.engine.ema import EmaConfig
 from usfmae.engine.metrics_log import read_metrics
+from usfmae.models.weights import load_encoder
 from usfmae.pretrain.run import pretrain
 
 
@@ -57,3 +59,18 @@ def test_utilisation_and_waiting_are_logged_and_change_no_weight(small_corpus, s
     lines = [line for line in read_metrics(tmp_path / "a/metrics.jsonl") if line["kind"] == "train"]
     assert all(0 < line["mfu"] < 1 and 0 <= line["data_wait"] < 1 for line in lines)
     assert "mfu" not in read_metrics(tmp_path / "b/metrics.jsonl")[-1]
+
+
+def test_an_average_of_the_encoder_lies_beside_the_weights_and_changes_none(
+    small_corpus, small_config, tmp_path
+):
+    small = small_config.model_copy(update={"epochs": 1.0})
+    averaged = small.model_copy(update={"ema": EmaConfig(decay=0.9)})
+    pretrain(small, small_corpus, tmp_path / "a")
+    pretrain(averaged, small_corpus, tmp_path / "b")
+    plain, same, average = (
+        load_encoder(tmp_path / name).encoder.state_dict() for name in ("a", "b", "b/weights_ema.safetensors")
+    )
+    assert all(plain[name].equal(same[name]) for name in plain)
+    assert not any(plain[name].equal(average[name]) for name in plain if name != "pos_embed")
+    assert plain["pos_embed"].equal(average["pos_embed"])

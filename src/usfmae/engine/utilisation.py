@@ -21,12 +21,14 @@ SIDES = {"cuda": 8192, "cpu": 2048}
 MEASURE_S = 0.25
 """Time that measuring the ceiling takes at least, warming up aside."""
 
+_forward: Callable[..., int] = sdpa_flop_count
+_backward: Callable[..., int] = sdpa_backward_flop_count
 CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
-        lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)
+        lambda query, key, value, *_, **__: _forward(query, key, value)
     ),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda gradient, query, key, value, *_, **__: sdpa_backward_flop_count(gradient, query, key, value)
+        lambda gradient, query, key, value, *_, **__: _backward(gradient, query, key, value)
     ),
 }
 """What PyTorch's counter knows of GPUs only: the fused attention, from the shapes of its arguments."""

@@ -1,6 +1,7 @@
 """The part of a report about one pretraining run: facts, curves, pictures."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -115,7 +116,27 @@ def _curves(run: RunFolder) -> str:
             )
     said = f"<p>Loss from <b>{number(np.mean(losses[:tail]))}</b> to <b>{number(np.mean(losses[-tail:]))}</b>"
     said += f", {np.median(speeds):,.0f} images per second.</p>" if speeds else ".</p>"
+    said += _trouble(run)
     return f'<h3>Loss, learning rate and speed</h3>{said}<div class="charts">{"".join(charts)}</div>'
+
+
+def _trouble(run: RunFolder) -> str:
+    """Steps that were left out, and losses that jumped."""
+    said = []
+    if bad := [line for line in run.of_kind("bad_step") if _finite(line, "at")]:
+        steps = _first(str(line["at"]) for line in bad)
+        said.append(
+            f"<b>{len(bad)}</b> updates were left out, loss or gradient not a finite number: step {steps}."
+        )
+    if jumps := [line for line in run.of_kind("spike") if _finite(line, "at") and _finite(line, "loss")]:
+        steps = _first(f"{line['at']} ({number(line['loss'])})" for line in jumps)
+        said.append(f"<b>{len(jumps)}</b> jumps of the loss, the first batches in spikes/: step {steps}.")
+    return f"<p>{' '.join(said)}</p>" if said else ""
+
+
+def _first(names: Iterable[str]) -> str:
+    shown = list(names)
+    return escape(", ".join(shown[:MAX_SAMPLES])) + (" ..." if len(shown) > MAX_SAMPLES else "")
 
 
 def _watched(run: RunFolder) -> str:
@@ -162,7 +183,7 @@ def _verdicts(run: RunFolder) -> str:
         for task, verdict in verdicts.items()
         if isinstance(verdict, dict)
     ]
-    return f"<p>{'<br>'.join(said)}<br><small>{VERDICT_NOTE}</small></p>"
+    return f"<p>{'<br>'.join(said)}</p><p>{VERDICT_NOTE}</p>"
 
 
 def _reconstructions(run: RunFolder) -> str:

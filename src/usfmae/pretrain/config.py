@@ -8,6 +8,7 @@ from usfmae.base.config import Config
 from usfmae.base.input_spec import GREY_MEAN, GREY_STD, InputSpec, height_width
 from usfmae.corpus.balance import BalanceConfig
 from usfmae.engine.devices import AugmentPlace
+from usfmae.engine.ema import EmaConfig
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
@@ -73,6 +74,9 @@ class PretrainConfig(Config):
 
     optim: OptimConfig = OptimConfig()
     """Optimiser and learning rate."""
+
+    ema: EmaConfig = EmaConfig()
+    """A moving average of the encoder's weights, saved as weights_ema.safetensors; off by default."""
 
     loop: LoopConfig = LoopConfig()
     """Precision, accumulation, checkpoints."""

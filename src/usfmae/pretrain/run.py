@@ -21,6 +21,7 @@ from usfmae.engine.augment import whole_batch
 from usfmae.engine.bad_steps import SpikeWatch
 from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.engine.devices import DeviceName, pick_augment_place, pick_device, pick_precision, set_up_cpu
+from usfmae.engine.ema import WeightAverage
 from usfmae.engine.loader import step_batches
 from usfmae.engine.loop import train
 from usfmae.engine.meters import peak_memory_gb
@@ -38,6 +39,7 @@ from usfmae.pretrain.watch import LiveEvaluation, Watch
 
 log = get_logger(__name__)
 RUN_FILE = "run.json"
+EMA_FILE = "weights_ema.safetensors"
 
 
 def pretrain(
@@ -143,6 +145,9 @@ def pretrain(
         sum(record["num_parameters"].values()) / 1e6, config.loop.precision, where,
     )  # fmt: skip
     step, watching = PretrainStep(spec, config), config.watch
+    optimizer = build_optimizer(module, config.optim, encoder_prefix="encoder.")
+    decay = config.ema.per_step(config.global_batch)
+    average = None if decay is None else WeightAverage(optimizer, list(module.encoder.parameters()), decay)
     try:
         train(
             module,
@@ -150,7 +155,7 @@ def pretrain(
             _batches(corpus, config, total, pin=where.type == "cuda"),
             out=out,
             config=config.loop,
-            optimizer=build_optimizer(module, config.optim, encoder_prefix="encoder."),
+            optimizer=optimizer,
             schedule=make_schedule(
                 config.optim,
                 global_batch=config.global_batch,
@@ -160,22 +165,21 @@ def pretrain(
             clip_norm=config.optim.clip_norm,
             steps_per_epoch=steps_per_epoch,
             seed=config.seed,
-            hooks=[watch, page],
+            hooks=[*([] if average is None else [average]), watch, page],
             first_look=watch.look,
             title="pretrain",
             utilisation=Utilisation(step, config.loop.precision) if watching.utilisation else None,
             spikes=SpikeWatch(out, config.seed, watching.spike_factor) if watching.spike_factor else None,
         )
-        save_encoder(
-            out / WEIGHTS_FILE,
-            module.encoder,
-            input_spec=spec,
-            notes={
-                "recipe": recipe,
-                "corpus_sha256": corpus.sha256,
-                "terms": json.dumps(corpus.terms),
-            },
-        )
+        notes = {
+            "recipe": recipe,
+            "corpus_sha256": corpus.sha256,
+            "terms": json.dumps(corpus.terms),
+        }
+        save_encoder(out / WEIGHTS_FILE, module.encoder, input_spec=spec, notes=notes)
+        if average is not None:
+            with average.in_place():
+                save_encoder(out / EMA_FILE, module.encoder, input_spec=spec, notes=notes)
         record["status"] = "finished"
     except Interrupted:
         record["status"] = "stopped"
