@@ -2,7 +2,8 @@
 while the learning rate is high (Polyak and Juditsky 1992).
 
 The averages live in the optimiser's state, beside Adam's own. So checkpoints keep them without knowing of
-them, whole or in pieces, a resumed run goes on with them to the bit, and sharded weights have sharded averages.
+them, whole or in pieces, a resumed run goes on with them to the bit, and sharded weights have sharded
+averages.
 """
 
 from collections.abc import Iterator, Sequence
