@@ -84,6 +84,17 @@ def test_where_every_step_of_a_line_is_bad_there_is_no_line(tmp_path):
     assert [line["step"] for line in lines_of(tmp_path, "train")] == [3, 9, 12]
 
 
+def test_a_skipped_step_is_no_spike_and_shifts_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr("usfmae.engine.bad_steps.MIN_SEEN", 3)
+
+    def batches(first):
+        for step, (inputs, targets) in enumerate(with_nan_at(4)(first), start=first):
+            yield inputs, (100 * targets if step == 5 else targets)
+
+    run(tmp_path, batches=batches, on_bad_step="skip", given={"spikes": SpikeWatch(tmp_path, 0, 50.0)})
+    assert [line["at"] for line in lines_of(tmp_path, "spike")] == [5]
+
+
 def spiky(num: int, *, at: dict[int, float]) -> list[tuple[int, float]]:
     return [(step, at.get(step, 1.0)) for step in range(num)]
 
