@@ -54,11 +54,19 @@ def test_settings_that_change_no_number_may_change_and_are_named(
 ):
     caplog.set_level(logging.INFO)
     changed = with_loop(
-        small_config, checkpoint_steps=1, keep_checkpoints=1, log_steps=4, activation_checkpointing=True
+        small_config,
+        checkpoint_steps=1,
+        keep_checkpoints=1,
+        log_steps=4,
+        activation_checkpointing=True,
+        on_bad_step="skip",
+        max_bad_in_row=2,
     ).model_copy(
         update={
             "workers": 1,
-            "watch": small_config.watch.model_copy(update={"every_epochs": 0.4, "num_pictures": 1}),
+            "watch": small_config.watch.model_copy(
+                update={"every_epochs": 0.4, "num_pictures": 1, "utilisation": False, "spike_factor": None}
+            ),
         }
     )
     assert set(changed_settings(small_config.model_dump(mode="json"), changed)) == HARMLESS - {

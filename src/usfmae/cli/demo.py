@@ -101,7 +101,7 @@ def simulated(stages: Stages, size: float) -> tuple[Path, Path]:
 def pretrained(stages: Stages, pool: Path, hold_out: Path | None, size: float) -> Path:
     """Build a corpus of the pool and pretrain on it; returns the run's folder."""
     from usfmae.base.files import read_json
-    from usfmae.cli.live import live_knn
+    from usfmae.cli.live import live_scores
     from usfmae.corpus.build import build_corpus
     from usfmae.corpus.config import BuildConfig
     from usfmae.corpus.sources import Source
@@ -121,7 +121,7 @@ def pretrained(stages: Stages, pool: Path, hold_out: Path | None, size: float) -
             resume=True,
         ),
     )
-    watched = [] if hold_out is None else [live_knn("folder", hold_out, seed=0)]
+    watched = [] if hold_out is None else [live_scores("folder", hold_out, seed=0)]
     config = demo_recipe(size, num_images=read_json(corpus / "corpus.json")["num_images"])
     stages.run(
         "pretrain",

@@ -50,7 +50,7 @@ def pretrain(
         list[str] | None,
         typer.Option(
             metavar="NAME=DIR",
-            help="Labelled set to score by nearest neighbours while training; may be repeated.",
+            help="Labelled set to score while training (nearest neighbours, linear probe); may be repeated.",
         ),
     ] = None,
     settings: SetOption = None,
@@ -60,8 +60,9 @@ def pretrain(
     """Pretrain a masked autoencoder on a corpus; --out gets weights, curves, pictures and report.html."""
     from usfmae.base.config import with_settings
     from usfmae.base.launch import launched
-    from usfmae.cli.live import live_knn
+    from usfmae.cli.live import live_scores
     from usfmae.corpus.shards import open_corpus
+    from usfmae.evaluate.report import write_run_page
     from usfmae.pretrain.run import pretrain as run
     from usfmae.recipes.registry import get_recipe
 
@@ -76,16 +77,18 @@ def pretrain(
         weights=weights,
         device=one_of(DEVICES, device, flag="--device"),
         evaluations=[
-            live_knn(name, root, seed=config.seed, fit=pool.fit, crop=pool.crop)
+            live_scores(name, root, seed=config.seed, fit=pool.fit, crop=pool.crop)
             for name, root in (watched if launched().leads else ())
         ],
         watched=[f"{name}={root}" for name, root in watched],
+        write_page=write_run_page,
         resume=resume,
         overwrite=overwrite,
     )
     if not launched().leads:
         return
-    from usfmae.evaluate.report import write_report
-
-    page = write_report(out / "report.html", title=f"Pretraining: {out.name}", runs=[out])
-    typer.echo(f"{out}: {record['steps_done']} steps in {record['seconds']:.0f} s; open {page}")
+    for task, verdict in record.get("verdicts", {}).items():
+        typer.echo(f"{task}: {verdict['verdict']}")
+    typer.echo(
+        f"{out}: {record['steps_done']} steps in {record['seconds']:.0f} s; open {out / 'report.html'}"
+    )

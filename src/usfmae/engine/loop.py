@@ -12,15 +12,14 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from usfmae.base.config import Config
 from usfmae.base.errors import FolderError, TrainingError
-from usfmae.base.files import write_by
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.seeds import seed_for
+from usfmae.engine.bad_steps import BadSteps, OnBadStep, SpikeWatch, save_batch
 from usfmae.engine.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision
 from usfmae.engine.memory import explain_out_of_memory
@@ -29,6 +28,7 @@ from usfmae.engine.metrics_log import MetricsLog, NoMetrics
 from usfmae.engine.parallel import gradients_kept_back, in_step, recomputing, whole
 from usfmae.engine.ranks import ALONE, ParallelName, Ranks
 from usfmae.engine.schedule import Schedule
+from usfmae.engine.utilisation import Utilisation
 
 log = get_logger(__name__)
 
@@ -66,6 +66,13 @@ class LoopConfig(Config):
 
     log_steps: int = Field(default=10, ge=1)
     """Steps between lines in metrics.jsonl."""
+
+    on_bad_step: OnBadStep = "stop"
+    """When loss or gradient is not a finite number: stop, or skip, which leaves the update out and goes on.
+    To skip, a GPU is asked after every step, which costs some of its speed."""
+
+    max_bad_in_row: int = Field(default=5, ge=0)
+    """Bad steps that may follow each other with skip; one more stops the run."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,8 @@ def train(
     hooks: Sequence[Hook] = (),
     first_look: Hook | None = None,
     title: str = "train",
+    utilisation: Utilisation | None = None,
+    spikes: SpikeWatch | None = None,
     ranks: Ranks = ALONE,
     global_batch: int | None = None,
 ) -> LoopResult:
@@ -129,12 +138,15 @@ def train(
         hooks: called after each step, for pictures and live evaluation.
         first_look: called once with 0 before the first step of a run that does not resume.
         title: text left of the progress bar.
+        utilisation: logs the share of the device's matmul rate that the run gets; None for not.
+        spikes: keeps batches whose loss jumps; None for not. Of several ranks only the first needs it.
         ranks: the processes that train together.
         global_batch: rows of a batch over all ranks; needed where there are several.
 
     Raises:
-        TrainingError: the loss or a gradient is not a finite number; the checkpoint before stays, and the
-            batch is kept in `out/bad_batch.safetensors`. Memory ran out. Another rank died.
+        TrainingError: the loss or a gradient is not a finite number (with `on_bad_step` skip, too often in a
+            row); the checkpoint before stays, and the batch is kept in `out/bad_batch.safetensors`. Memory
+            ran out. Another rank died.
         FolderError: the disk is full at the last checkpoint; at earlier ones that is a warning.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written first.
     """
@@ -153,6 +165,8 @@ def train(
     images = 0
     saved_at: int | None = None
     losses: list[Tensor] = []
+    taken: list[int] = []
+    bad_steps = BadSteps(config.on_bad_step, config.max_bad_in_row)
     rank_of_seed = (ranks.rank,) if ranks.rank else ()
 
     def log_watch(hook: Hook) -> None:
@@ -187,10 +201,12 @@ def train(
                 log_watch(first_look)
             batches = iter(batches_from(step)) if step < total else iter(())
             while step < total:
-                batch = next(batches)
+                batch = meter.next(batches)
                 rows = len(batch[0]) if ranks.world == 1 else global_batch
                 assert rows is not None, "several ranks must be told the size of the global batch"
                 module.train()
+                if utilisation is not None:
+                    utilisation.see(module, batch)
                 torch.manual_seed(seed_for(seed, "step", step, *rank_of_seed))
                 lr = schedule.lr(step)
                 for group in optimizer.param_groups:
@@ -207,18 +223,33 @@ def train(
                     loss = _backward(stepped, step_function, batch, parts, rows, ranks, precision)
                     norm = whole(nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf, foreach=True))
                     losses.append(loss)
-                    look = device.type == "cpu" or (step + 1) % config.log_steps == 0
-                    look = look or (step + 1) % config.checkpoint_steps == 0 or step + 1 == total
+                    taken.append(step)
+                    look = config.on_bad_step == "skip" or device.type == "cpu"
+                    look = look or (step + 1) % config.log_steps == 0 or step + 1 == total
+                    look = look or (step + 1) % config.checkpoint_steps == 0
                     if look and ranks.anyone(not bool(torch.isfinite(torch.stack([*losses, norm])).all())):
-                        _give_up(out, batch, step, lr, ranks)
-                    optimizer.step()
+                        if bad_steps.bad():  # the same answer on all ranks
+                            _give_up(out, batch, step, lr, seed, bad_steps, ranks)
+                        log.warning("step %d is left out: its loss or gradient is not a finite number", step)
+                        metrics.write("bad_step", step=step + 1, at=step, seed=seed, loss=str(float(loss)))
+                        losses.pop()
+                        taken.pop()
+                    else:
+                        optimizer.step()
+                        bad_steps.good()
                 step += 1
                 meter.add(rows)
                 images += rows
                 bar.advance()
-                if step % config.log_steps == 0 or step == total:
-                    shown = float(ranks.mean(torch.stack(losses).mean()))
+                if losses and (step % config.log_steps == 0 or step == total):
+                    each = ranks.mean(torch.stack(losses))
+                    shown = float(each.mean())
+                    if spikes is not None:
+                        values = zip(taken, each.tolist(), strict=True)
+                        for line in spikes.see(values, lambda at: next(iter(batches_from(at)))):
+                            metrics.write("spike", step=step, **line)
                     losses.clear()
+                    taken.clear()
                     metrics.write(
                         "train",
                         step=step,
@@ -227,6 +258,8 @@ def train(
                         lr=lr,
                         grad_norm=float(norm),
                         images_per_s=round(meter.images_per_s, 1),
+                        data_wait=round(meter.data_wait, 4),
+                        **_mfu(utilisation, meter.images_per_s, device),
                         memory_gb=round(peak_memory_gb(device), 3),
                     )
                     bar.say(f"loss {shown:.4f}  {meter.images_per_s:.0f} images/s")
@@ -266,16 +299,23 @@ def _backward(
     return loss
 
 
-def _give_up(out: Path, batch: Batch, step: int, lr: float, ranks: Ranks) -> None:
+def _mfu(utilisation: Utilisation | None, images_per_s: float, device: torch.device) -> dict[str, float]:
+    return {} if utilisation is None else {"mfu": round(utilisation.mfu(images_per_s, device), 4)}
+
+
+def _give_up(
+    out: Path, batch: Batch, step: int, lr: float, seed: int, bad_steps: BadSteps, ranks: Ranks
+) -> None:
     path = out / f"bad_batch{f'_rank{ranks.rank}' if ranks.rank else ''}.safetensors"
-    tensors = {f"tensor_{i}": tensor.cpu().contiguous() for i, tensor in enumerate(batch)}
-    write_by(path, lambda temporary: save_file(tensors, temporary, metadata={"step": str(step)}))
+    save_batch(path, batch, step=step, seed=seed)
     done = find_checkpoints(out)
     kept = f"the last good checkpoint is {done[-1].path}" if done else "no checkpoint was written yet"
+    again = f", {bad_steps.in_row} times in a row" if bad_steps.in_row > 1 else ""
     raise TrainingError(
-        f"{out}: the loss or its gradient is not a finite number at step {step} (learning rate {lr:.2e}); "
-        f"{kept}; the batch is kept in {path.name}",
-        hint="lower optim.lr_per_256, lengthen optim.warmup_epochs, or try --set loop.precision=fp32",
+        f"{out}: the loss or its gradient is not a finite number at step {step} (learning rate {lr:.2e})"
+        f"{again}; {kept}; the batch is kept in {path.name}",
+        hint="lower optim.lr_per_256, lengthen optim.warmup_epochs, or try --set loop.precision=fp32; "
+        "--set loop.on_bad_step=skip leaves single steps out",
     )
 
 

@@ -13,6 +13,8 @@ from usfmae.base.logs import get_logger
 
 log = get_logger(__name__)
 
+METRICS_FILE = "metrics.jsonl"
+
 
 class MetricsLog:
     """Appends measurements to `metrics.jsonl` and mirrors numbers to TensorBoard.
@@ -25,7 +27,7 @@ class MetricsLog:
     """
 
     def __init__(self, run: Path, *, step: int = 0) -> None:
-        self.path = run / "metrics.jsonl"
+        self.path = run / METRICS_FILE
         kept = [line for line in read_metrics(self.path) if line["step"] <= step] if step else []
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self.path.open("ab", buffering=0)

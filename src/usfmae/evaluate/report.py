@@ -12,6 +12,7 @@ from usfmae.evaluate.report_folders import ResultFolder, RunFolder, read_result,
 from usfmae.evaluate.report_result import result_section
 from usfmae.evaluate.report_run import run_section
 
+REPORT_FILE = "report.html"
 FOOT = """Numbers in square brackets are 95 % bootstrap intervals: whole patients (or groups) are drawn with
 replacement, since two images of one person are not two observations. Bands of ROC curves hold at each
 point. Nothing on this page was loaded from elsewhere."""
@@ -37,7 +38,7 @@ def write_report(out: Path, *, title: str, runs: Sequence[Path] = (), results: S
     Raises:
         FolderError: a folder is not there, or `out` cannot be written.
     """
-    path = out if out.suffix == ".html" else out / "report.html"
+    path = out if out.suffix == ".html" else out / REPORT_FILE
     read_runs = [read_run(run) for run in runs]
     read_results = [read_result(result) for result in results]
     parts = [comparison_section(read_results)] if results or not runs else []
@@ -47,6 +48,11 @@ def write_report(out: Path, *, title: str, runs: Sequence[Path] = (), results: S
     parts.append(f"\n<section><h2>What was done</h2>\n{done}\n</section>\n")
     write_page(path, title=title, summary=_summary(read_runs, read_results), body="".join(parts), foot=FOOT)
     return path
+
+
+def write_run_page(run: Path) -> Path:
+    """Write `report.html` into a run's folder, finished or not; see `write_report`."""
+    return write_report(run / REPORT_FILE, title=f"Pretraining: {run.name}", runs=[run])
 
 
 def _summary(runs: Sequence[RunFolder], results: Sequence[ResultFolder]) -> str:

@@ -15,6 +15,8 @@ from usfmae.evaluate.report_words import METHOD_NAMES
 from usfmae.evaluate.statistics import BootstrapConfig
 
 PARTS = ("visible", "reconstructed", "original")
+MAX_LOOKS = 5
+"""Looks that are read: a page is drawn anew again and again while a run goes on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class RunFolder:
     """`metrics.jsonl`, in order."""
 
     pictures: list[Pictures]
-    """Looks at a few images, in order of steps."""
+    """Looks at a few images, in order of steps; of many the first, the last and some between."""
 
     problems: list[str] = field(default_factory=list)
     """What is missing or damaged, in sentences."""
@@ -175,7 +177,7 @@ def _lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
 
 def _pictures(folder: Path, problems: list[str]) -> list[Pictures]:
     found = []
-    for path in sorted(folder.glob("step_*.npz")):
+    for path in _spread(sorted(folder.glob("step_*.npz"))):
         try:
             with np.load(path) as file:
                 arrays = {name: file[name] for name in PARTS}
@@ -185,3 +187,11 @@ def _pictures(folder: Path, problems: list[str]) -> list[Pictures]:
     if not found:
         problems.append(f"{folder}: holds no pictures of reconstructions.")
     return found
+
+
+def _spread(looks: list[Path]) -> list[Path]:
+    """First, last, and between them more of the early looks, where most happens."""
+    if len(looks) <= MAX_LOOKS:
+        return looks
+    chosen = np.unique(np.round((len(looks) - 1) * np.linspace(0, 1, MAX_LOOKS) ** 2).astype(int))
+    return [looks[index] for index in chosen]

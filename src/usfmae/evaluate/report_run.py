@@ -1,6 +1,7 @@
 """The part of a report about one pretraining run: facts, curves, pictures."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -9,11 +10,22 @@ import numpy as np
 from usfmae.base.page import UNKNOWN, count, duration, number, sentences
 from usfmae.evaluate.report_adaptation import adaptation_section
 from usfmae.evaluate.report_charts import Line, line_chart
-from usfmae.evaluate.report_folders import Pictures, RunFolder
+from usfmae.evaluate.report_folders import RunFolder
 from usfmae.evaluate.report_words import is_number, metric_name
 from usfmae.images.picture_tag import picture
 
-MAX_LOOKS, MAX_SHOWN, MAX_SAMPLES = 5, 4, 8
+MAX_SHOWN, MAX_SAMPLES = 4, 8
+
+METERS = (
+    ("grad_norm", "Norm of the gradient", "Norm of the gradient, before clipping", False),
+    ("images_per_s", "Speed", "Images per second", False),
+    ("data_wait", "Waiting for data", "Share of the time spent waiting for data", True),
+    ("mfu", "Utilisation", "Share of the measured matmul rate", True),
+)
+"""Numbers of training lines, drawn where they are there: name, title, label, whether it is a ratio."""
+
+VERDICT_NOTE = """Judged by the mean of a task's scores. A learning rate that runs out flattens every curve:
+flat at the end of a schedule does not say that a longer schedule would give no more."""
 
 
 def run_section(run: RunFolder) -> str:
@@ -98,9 +110,35 @@ def _curves(run: RunFolder) -> str:
         )
     tail = max(1, len(losses) // 20)
     speeds = [float(line["images_per_s"]) for line in lines if _finite(line, "images_per_s")]
+    for name, title, label, ratio in METERS:
+        if measured := [line for line in lines if _finite(line, name)]:
+            drawn = Line("", [_place(line) for line in measured], [float(line[name]) for line in measured])
+            charts.append(
+                line_chart([drawn], title=title, x_label=unit.capitalize(), y_label=label, ratio=ratio)
+            )
     said = f"<p>Loss from <b>{number(np.mean(losses[:tail]))}</b> to <b>{number(np.mean(losses[-tail:]))}</b>"
     said += f", {np.median(speeds):,.0f} images per second.</p>" if speeds else ".</p>"
-    return f'<h3>Loss and learning rate</h3>{said}<div class="charts">{"".join(charts)}</div>'
+    said += _trouble(run)
+    return f'<h3>Loss, learning rate and speed</h3>{said}<div class="charts">{"".join(charts)}</div>'
+
+
+def _trouble(run: RunFolder) -> str:
+    """Steps that were left out, and losses that jumped."""
+    said = []
+    if bad := [line for line in run.of_kind("bad_step") if _finite(line, "at")]:
+        steps = _first(str(line["at"]) for line in bad)
+        said.append(
+            f"<b>{len(bad)}</b> updates were left out, loss or gradient not a finite number: step {steps}."
+        )
+    if jumps := [line for line in run.of_kind("spike") if _finite(line, "at") and _finite(line, "loss")]:
+        steps = _first(f"{line['at']} ({number(line['loss'])})" for line in jumps)
+        said.append(f"<b>{len(jumps)}</b> jumps of the loss, the first batches in spikes/: step {steps}.")
+    return f"<p>{' '.join(said)}</p>" if said else ""
+
+
+def _first(names: Iterable[str]) -> str:
+    shown = list(names)
+    return escape(", ".join(shown[:MAX_SAMPLES])) + (" ..." if len(shown) > MAX_SAMPLES else "")
 
 
 def _watched(run: RunFolder) -> str:
@@ -130,22 +168,30 @@ def _watched(run: RunFolder) -> str:
             first, last = number(looks[0]["value"]), number(looks[-1]["value"])
             said.append(f"{escape(metric_name(metric))} on {escape(task)}: <b>{first}</b> → <b>{last}</b>.")
         name = metric_name(metric)
+        ratio = metric != "feature_rank" and not metric.endswith("_loss")
         charts.append(
-            line_chart(
-                drawn,
-                title=f"{name} over the epochs",
-                x_label="Epoch",
-                y_label=name,
-                ratio=not metric.endswith("_loss"),
-            )
+            line_chart(drawn, title=f"{name} over the epochs", x_label="Epoch", y_label=name, ratio=ratio)
         )
-    return f'{title}<p>{" ".join(said)}</p><div class="charts">{"".join(charts)}</div>'
+    return f'{title}{_verdicts(run)}<p>{" ".join(said)}</p><div class="charts">{"".join(charts)}</div>'
+
+
+def _verdicts(run: RunFolder) -> str:
+    """What the curves say, task by task, as run.json has it."""
+    verdicts = run.record.get("verdicts")
+    if not isinstance(verdicts, dict) or not verdicts:
+        return ""
+    said = [
+        f"<b>{escape(task)}</b>: {escape(str(verdict.get('verdict', UNKNOWN)))}."
+        for task, verdict in verdicts.items()
+        if isinstance(verdict, dict)
+    ]
+    return f"<p>{'<br>'.join(said)}</p><p>{VERDICT_NOTE}</p>"
 
 
 def _reconstructions(run: RunFolder) -> str:
     if not run.pictures:
         return "<h3>Reconstructions</h3><p>No pictures were kept.</p>"
-    looks = _spread(run.pictures)
+    looks = run.pictures
     columns = [
         ("What it saw", looks[-1].visible),
         *((_when(run, look.step), look.reconstructed) for look in looks),
@@ -162,14 +208,6 @@ def _reconstructions(run: RunFolder) -> str:
         f'<div class="scroll"><table class="triplets"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
-
-
-def _spread(pictures: list[Pictures]) -> list[Pictures]:
-    """First, last, and between them more of the early looks, where most happens."""
-    if len(pictures) <= MAX_LOOKS:
-        return pictures
-    chosen = np.unique(np.round((len(pictures) - 1) * np.linspace(0, 1, MAX_LOOKS) ** 2).astype(int))
-    return [pictures[index] for index in chosen]
 
 
 def _when(run: RunFolder, step: int) -> str:

@@ -8,6 +8,7 @@ from usfmae.base.config import Config
 from usfmae.base.input_spec import GREY_MEAN, GREY_STD, InputSpec, height_width
 from usfmae.corpus.balance import BalanceConfig
 from usfmae.engine.devices import AugmentPlace
+from usfmae.engine.ema import EmaConfig
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
@@ -23,6 +24,12 @@ class WatchConfig(Config):
 
     num_pictures: int = Field(default=8, ge=0)
     """Images shown as visible / reconstructed / original."""
+
+    utilisation: bool = True
+    """Log `mfu`: the share of the device's matmul rate, measured at the start in about a second."""
+
+    spike_factor: float | None = Field(default=3.0, gt=1)
+    """A loss above this multiple of the running median is logged, its batch kept in spikes/; None: never."""
 
 
 class ResolutionConfig(Config):
@@ -71,6 +78,9 @@ class PretrainConfig(Config):
 
     optim: OptimConfig = OptimConfig()
     """Optimiser and learning rate."""
+
+    ema: EmaConfig = EmaConfig()
+    """A moving average of the encoder's weights, saved as weights_ema.safetensors; off by default."""
 
     loop: LoopConfig = LoopConfig()
     """Precision, accumulation, checkpoints."""

@@ -22,6 +22,10 @@ HARMLESS = {
     "loop.activation_checkpointing",
     "watch.every_epochs",
     "watch.num_pictures",
+    "watch.utilisation",
+    "watch.spike_factor",
+    "loop.on_bad_step",
+    "loop.max_bad_in_row",
 }
 """Settings that change no weight: how fast, how often something is written or looked at, where the old
 pool lies (its hash is an input)."""

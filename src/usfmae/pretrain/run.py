@@ -1,6 +1,7 @@
 """A pretraining run: a corpus in, an encoder out, everything needed to repeat it beside it."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from torch import nn
 from usfmae.base.config import make_config
 from usfmae.base.errors import FolderError, SettingError
 from usfmae.base.files import claimed_folder, read_json, remove_partials, write_json
+from usfmae.base.input_spec import InputSpec
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.launch import launched
 from usfmae.base.logs import get_logger
@@ -20,8 +22,10 @@ from usfmae.base.record import made_by
 from usfmae.base.seeds import seed_for
 from usfmae.corpus.shards import Corpus, joint_terms, open_corpus
 from usfmae.engine.augment import whole_batch
+from usfmae.engine.bad_steps import SpikeWatch
 from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.engine.devices import DeviceName, pick_augment_place, pick_device, pick_precision, set_up_cpu
+from usfmae.engine.ema import WeightAverage
 from usfmae.engine.loader import step_batches
 from usfmae.engine.loop import train
 from usfmae.engine.meters import peak_memory_gb
@@ -30,11 +34,13 @@ from usfmae.engine.parallel import shard, whole_on_first
 from usfmae.engine.ranks import Ranks, join_ranks
 from usfmae.engine.sampler import steps_in
 from usfmae.engine.schedule import make_schedule
+from usfmae.engine.utilisation import Utilisation
 from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.vit import start_weights
 from usfmae.models.weights import WEIGHTS_FILE, save_encoder
 from usfmae.pretrain.adaptation import Adaptation, draw_sample
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.page import LivePage, PageWriter
 from usfmae.pretrain.replay import hold_out, open_old
 from usfmae.pretrain.resume import earlier_run
 from usfmae.pretrain.start import Start, all_pools, pools_seen, read_start
@@ -43,6 +49,7 @@ from usfmae.pretrain.watch import LiveEvaluation, Watch
 
 log = get_logger(__name__)
 RUN_FILE = "run.json"
+EMA_FILE = "weights_ema.safetensors"
 LOCK_WAIT_S = 10.0
 """How long a run waits for its folder: batch workers of a killed run hold it until they notice, some 5 s."""
 
@@ -57,6 +64,7 @@ def pretrain(
     device: DeviceName = "auto",
     evaluations: Sequence[LiveEvaluation] = (),
     watched: Sequence[str] = (),
+    write_page: PageWriter | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -73,6 +81,7 @@ def pretrain(
         device: where to run.
         evaluations: called on the encoder at every watch interval.
         watched: what the evaluations look at, for the record.
+        write_page: draws the run's page from its folder, at every watch interval and at the end.
         resume: go on from the newest checkpoint; settings, corpus and weights must be the same, but for those
             settings that change no result (`resume.HARMLESS`) or only its rounding.
         overwrite: delete an earlier run first.
@@ -134,12 +143,14 @@ def pretrain(
             "pools_seen": all_pools([*pools_seen({"corpus": new_facts, "replay": old_facts}), *before]),
             "terms": joint_terms(pools),
             "watched": list(watched),
+            "verdicts": earlier.get("verdicts", {}),
             "steps_done": 0,
             "seconds": earlier.get("seconds", 0.0),
             "peak_memory_gb": earlier.get("peak_memory_gb", 0.0),
         }
         shown = (corpus, old, measured)
-        return _pretrain(config, shown, out, record, ranks, where, start, tuple(evaluations))
+        looking = (tuple(evaluations), write_page)
+        return _pretrain(config, shown, out, record, ranks, where, start, looking)
 
 
 def _pretrain(
@@ -150,7 +161,7 @@ def _pretrain(
     ranks: Ranks,
     where: torch.device,
     start: Start | None,
-    evaluations: tuple[LiveEvaluation, ...],
+    looking: tuple[tuple[LiveEvaluation, ...], PageWriter | None],
 ) -> dict[str, Any]:
     """Every rank calls this with the folder claimed; completes and writes `record`.
 
@@ -158,6 +169,7 @@ def _pretrain(
     """
     started = time.perf_counter()
     corpus, old, measured = pools
+    evaluations, write_page = looking
     spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
     total = steps_in(config.epochs, num_images=len(corpus), global_batch=config.num_new)
     steps_per_epoch = len(corpus) / config.num_new
@@ -208,22 +220,29 @@ def _pretrain(
             seed=config.seed,
         )
     looks: list[Watch | Adaptation] = [watch] if adaptation is None else [watch, adaptation]
+    page = LivePage(out, out / RUN_FILE, record, look, total, write_page)
     log.info(
         "%s: %d images, %d steps of %d (%.4g epochs), %.1f M parameters, %s on %s%s",
         record["recipe"], len(corpus), total, config.global_batch, config.epochs,
         sum(record["num_parameters"].values()) / 1e6, config.loop.precision, where,
         f", {ranks.world} processes ({ranks.parallel})" if ranks.world > 1 else "",
     )  # fmt: skip
+    step = PretrainStep(spec, config)
+    utilisation = Utilisation(step, config.loop.precision, num_devices=ranks.world)
+    spikes = SpikeWatch(out, config.seed, config.watch.spike_factor or math.inf)
+    optimizer = build_optimizer(module, config.optim, encoder_prefix="encoder.")
+    decay = config.ema.per_step(config.global_batch)
+    average = None if decay is None else WeightAverage(optimizer, list(module.encoder.parameters()), decay)
     try:
         train(
             module,
-            PretrainStep(spec, config),
+            step,
             _batches(
                 corpus, old, config, total, rows=ranks.rows(config.global_batch), pin=where.type == "cuda"
             ),
             out=out,
             config=config.loop,
-            optimizer=build_optimizer(module, config.optim, encoder_prefix="encoder."),
+            optimizer=optimizer,
             schedule=make_schedule(
                 config.optim,
                 global_batch=config.global_batch,
@@ -233,20 +252,24 @@ def _pretrain(
             clip_norm=config.optim.clip_norm,
             steps_per_epoch=steps_per_epoch,
             seed=config.seed,
-            hooks=looks,
+            hooks=[*([] if average is None else [average]), *looks, *([page] if ranks.leads else [])],
             first_look=lambda step: [line for each in looks for line in each.look(step)],
             title="pretrain",
+            utilisation=utilisation if config.watch.utilisation else None,
+            spikes=spikes if ranks.leads and config.watch.spike_factor else None,
             ranks=ranks,
             global_batch=config.global_batch,
         )
-        trained = whole().encoder
         notes = {
             "recipe": record["recipe"],
             "corpus_sha256": corpus.sha256,
             **({} if old is None else {"replay_sha256": old.sha256}),
             "terms": json.dumps(record["terms"]),
         }
-        ranks.first(lambda: save_encoder(out / WEIGHTS_FILE, trained, input_spec=spec, notes=notes))
+        _save(out / WEIGHTS_FILE, whole, ranks, spec, notes)
+        if average is not None:
+            with average.in_place():
+                _save(out / EMA_FILE, whole, ranks, spec, notes)
         if adaptation is not None and ranks.leads:
             record["adaptation"] = adaptation.record()
         record["status"] = "finished"
@@ -260,7 +283,20 @@ def _pretrain(
         record["peak_memory_gb"] = max(record["peak_memory_gb"], peak_memory_gb(where))
         if ranks.leads:
             _close(out / RUN_FILE, record)
+            page.draw()
     return record
+
+
+def _save(
+    path: Path,
+    whole: Callable[[], MaskedAutoencoder],
+    ranks: Ranks,
+    spec: InputSpec,
+    notes: dict[str, str],
+) -> None:
+    """The encoder as it is now; every rank calls this, since the shares of all are needed."""
+    encoder = whole().encoder
+    ranks.first(lambda: save_encoder(path, encoder, input_spec=spec, notes=notes))
 
 
 def _close(path: Path, record: dict[str, Any]) -> None:
