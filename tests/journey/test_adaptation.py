@@ -61,7 +61,8 @@ def test_the_report_says_what_was_gained_and_what_was_lost(adapted, place):
     found = record["adaptation"]
     assert found["new"]["before"]["value"] != found["old"]["before"]["value"]
     assert found["new"]["change"]["value"] < 0
-    assert {line["metric"] for line in found["watched"]} == {"knn_macro_f1", "knn_auroc"}
+    scores = {"knn_macro_f1", "knn_auroc", "linear_macro_f1", "linear_auroc"}
+    assert {line["metric"] for line in found["watched"]} == scores
     page = (adapted / "report.html").read_text()
     assert "Gained and lost" in page
     assert "Reconstruction loss, old pool (old)" in page
