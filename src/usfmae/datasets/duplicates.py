@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
 
 from usfmae.base.errors import DatasetError, ImageError
 from usfmae.base.logs import progress_bar
@@ -204,7 +205,8 @@ class _Prints:
             some = index.look_up(self.thumbs[start : start + IMAGES_AT_ONCE])
             return _decided(self.thumbs, other.thumbs, some, start, among_themselves=other is self)
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        # Threads of BLAS below these would only fight for the same cores.
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             return _columns(list(pool.map(work, starts)))
 
 
