@@ -6,7 +6,7 @@ import pytest
 
 from usfmae.base.seeds import rng_for
 from usfmae.images.fill import grown
-from usfmae.images.flow import areas_of_one_hue, flow_pixels
+from usfmae.images.flow import areas_of_one_hue, certain_flow, flow_pixels
 from usfmae.images.frame import Colour, Grey
 from usfmae.images.marks import MARK_KINDS, find_marks, static_marks
 from usfmae.images.simulate.anatomy import cached_anatomy, draw_plane
@@ -241,3 +241,17 @@ def test_an_area_mixed_of_one_ink_and_grey_has_one_hue_and_a_ramp_of_two_colours
     assert found[4:16, 4:12].all()
     assert found.sum() == 12 * 8
     assert not areas_of_one_hue(np.full((20, 40, 3), 90, np.uint8)).any()
+
+
+def test_a_mosaic_of_small_pieces_is_flow_and_yellow_ink_is_not(frames):
+    """Aliasing and maps of variance: no piece is thick, yellow to cyan lie among red and blue."""
+    pixels, flow = with_flow(frames[0], ramp="red")
+    rows, columns = np.indices(flow.shape)
+    mosaic = np.array([(230, 60, 20), (60, 220, 60), (40, 60, 230), (0, 220, 220)], np.uint8)
+    pixels[flow] = mosaic[(rows // 2 + 3 * (columns // 2))[flow] % 4]
+    assert covered(find_marks(pixels).all, flow) < 0.02
+    assert covered(find_marks(pixels).flow, flow) > 0.95
+    inked = in_colour(frames[0])
+    cv2.putText(inked, "D 12mm", (60, 100), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 220, 0), 1)
+    assert not certain_flow(inked, flow_pixels(inked)).any()
+    assert covered(find_marks(inked).all, (inked[..., 0] > 250) & (inked[..., 2] < 5)) > 0.9

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32, UInt8
 
 from usfmae.images.fill import grown
-from usfmae.images.flow import areas_of_one_hue, coloured_ink, flow_pixels
+from usfmae.images.flow import certain_flow, coloured_ink, flow_pixels
 from usfmae.images.frame import Colour, Grey
 from usfmae.images.mark_network import mark_logits
 
@@ -128,20 +128,21 @@ def find_marks(
         flow = flow_pixels(seen)
         if sector is not None:
             flow &= _resized(sector, flow.shape)
+        certain = certain_flow(seen, flow)
+        flow |= certain
         logits[coloured_ink(seen, flow)] += SURE_LOGIT
-        surely = flow & ~areas_of_one_hue(seen)
-        logits[flow | grown(surely, FLOW_RIM_PX)] -= FLOW_DOUBT
-        logits[surely] = -np.inf
+        logits[flow | grown(certain, FLOW_RIM_PX)] -= FLOW_DOUBT
+        logits[certain] = -np.inf
     labels, num = _connected(logits)
     by_kind = _kinds_of(labels, num, kinds)
     masks = [_resized(by_kind == index + 1, (height, width)) for index in range(len(MARK_KINDS))]
     if static is not None:
         masks[-1] |= static & ~np.logical_or.reduce(masks[:-1])
     marked = np.logical_or.reduce(masks)
-    certain = _resized(logits > CERTAIN_LOGIT, (height, width)) & marked
+    no_rim = _resized(logits > CERTAIN_LOGIT, (height, width)) & marked
     flow = _resized(flow, (height, width)) & ~marked
     text, caliper, line, logo, other = masks
-    return Marks(text, caliper, line, logo, other, certain, flow, _boxes(masks))
+    return Marks(text, caliper, line, logo, other, no_rim, flow, _boxes(masks))
 
 
 def static_marks(
