@@ -244,10 +244,10 @@ def test_an_area_mixed_of_one_ink_and_grey_has_one_hue_and_a_ramp_of_two_colours
 
 
 def test_a_mosaic_of_small_pieces_is_flow_and_yellow_ink_is_not(frames):
-    """Aliasing and maps of variance: no piece is thick, yellow to cyan lie among red and blue."""
+    """Aliasing and maps of variance: no piece is thick, yellow and green lie among red and blue."""
     pixels, flow = with_flow(frames[0], ramp="red")
     rows, columns = np.indices(flow.shape)
-    mosaic = np.array([(230, 60, 20), (60, 220, 60), (40, 60, 230), (0, 220, 220)], np.uint8)
+    mosaic = np.array([(230, 60, 20), (60, 220, 60), (40, 60, 230), (230, 220, 40)], np.uint8)
     pixels[flow] = mosaic[(rows // 2 + 3 * (columns // 2))[flow] % 4]
     assert covered(find_marks(pixels).all, flow) < 0.02
     assert covered(find_marks(pixels).flow, flow) > 0.95
