@@ -27,8 +27,8 @@ def lines_of(out, kind):
 
 
 def test_a_skipped_step_is_counted_and_logged_and_the_run_goes_on(tmp_path):
-    module, done = run(tmp_path, batches=with_nan_at(3, 4), on_bad_step="skip")
-    assert done == TOTAL
+    module, ended = run(tmp_path, batches=with_nan_at(3, 4), on_bad_step="skip")
+    assert ended.steps_done == TOTAL
     assert all(torch.isfinite(weight).all() for weight in module.parameters())
     assert [(line["at"], line["seed"], line["loss"]) for line in lines_of(tmp_path, "bad_step")] == [
         (3, 0, "nan"), (4, 0, "nan"),

@@ -1,10 +1,10 @@
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_loop import TOTAL, batch, batches_from, equal, net, run, squared_error
 from torch import nn
 
 from usfmae.base.errors import TrainingError
@@ -15,44 +15,6 @@ from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.optim import OptimConfig, build_optimizer
 from usfmae.engine.schedule import Schedule
 
-TOTAL = 12
-
-
-def net() -> nn.Module:
-    torch.manual_seed(3)
-    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
-
-
-def batch(step: int) -> tuple[torch.Tensor, ...]:
-    numbers = torch.randn(6, 5, generator=torch.Generator().manual_seed(step))
-    return numbers[:, :4], numbers[:, 4:]
-
-
-def batches_from(first: int) -> Iterator[tuple[torch.Tensor, ...]]:
-    return (batch(step) for step in range(first, TOTAL))
-
-
-def squared_error(module: nn.Module, part: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    return (module(part[0]) - part[1]).square().mean()
-
-
-def run(out: Path, module: nn.Module | None = None, *, batches=batches_from, step=squared_error, **config):
-    module = module or net()
-    settings = {"precision": "fp32", "checkpoint_steps": 4, "log_steps": 3, **config}
-    result = train(
-        module,
-        step,
-        batches,
-        out=out,
-        config=LoopConfig(**settings),
-        optimizer=build_optimizer(module, OptimConfig()),
-        schedule=Schedule(peak=0.05, floor=0, warmup_steps=2, total_steps=TOTAL),
-        clip_norm=1.0,
-        steps_per_epoch=6,
-        seed=0,
-    )
-    return module, result
-
 
 def stop_at(step: int, how):
     def batches(first: int) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -62,10 +24,6 @@ def stop_at(step: int, how):
             yield batch(number)
 
     return batches
-
-
-def equal(one: nn.Module, two: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
 def fail() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from usfmae.engine.loop import LoopConfig, train
+from usfmae.engine.loop import LoopConfig, LoopResult, train
 from usfmae.engine.optim import OptimConfig, build_optimizer
 from usfmae.engine.schedule import Schedule
 
@@ -26,13 +26,25 @@ def squared_error(module: nn.Module, part: tuple[torch.Tensor, ...]) -> torch.Te
     return (module(part[0]) - part[1]).square().mean()
 
 
-def run(out: Path, *, batches=batches_from, given=None, **config) -> tuple[nn.Module, int]:
-    """Train from the newest checkpoint in `out`; the network and the steps done. `given` goes to `train`."""
+def net() -> nn.Module:
     torch.manual_seed(3)
-    module = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+
+def run(
+    out: Path,
+    module: nn.Module | None = None,
+    *,
+    batches=batches_from,
+    step=squared_error,
+    given=None,
+    **config,
+) -> tuple[nn.Module, LoopResult]:
+    """Train from the newest checkpoint in `out`; the network and how it ended. `given` goes to `train`."""
+    module = module or net()
     result = train(
         module,
-        squared_error,
+        step,
         batches,
         out=out,
         config=LoopConfig(**{"precision": "fp32", "checkpoint_steps": 4, "log_steps": 3, **config}),
@@ -43,7 +55,7 @@ def run(out: Path, *, batches=batches_from, given=None, **config) -> tuple[nn.Mo
         seed=0,
         **(given or {}),
     )
-    return module, result.steps_done
+    return module, result
 
 
 def equal(one: nn.Module, two: nn.Module) -> bool:

@@ -16,6 +16,7 @@ from usfmae.base.seeds import rng_for, seed_for
 from usfmae.datasets.splits import Split
 from usfmae.engine.augment import augment_batch, whole_batch
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision, to_input
+from usfmae.engine.looks import Looks
 from usfmae.engine.loop import Batch, LoopResult, train
 from usfmae.engine.optim import build_optimizer
 from usfmae.engine.sampler import batch_indices, steps_in
@@ -103,15 +104,12 @@ class ValidationWatch:
     config: FinetuneConfig
     """Precision and intervals."""
 
-    every_steps: int
-    """Steps between looks."""
-
-    total_steps: int
-    """Steps of the run; the last one is looked at too."""
+    looks: Looks
+    """When."""
 
     def __call__(self, step: int) -> list[dict[str, object]]:
         """Lines with task, metric (val_macro_f1, val_auroc), value, low and high."""
-        if not len(self.val) or (step % self.every_steps and step != self.total_steps):
+        if not len(self.val) or not self.looks.due(step):
             return []
         probabilities = class_probabilities(
             self.module,
@@ -164,8 +162,7 @@ def train_on_split(
         task=task,
         val=task.watched(split),
         config=config,
-        every_steps=max(1, round(config.watch_epochs * steps_per_epoch)),
-        total_steps=total,
+        looks=Looks.every(config.watch_epochs, steps_per_epoch=steps_per_epoch, total_steps=total),
     )
     return train(
         module,

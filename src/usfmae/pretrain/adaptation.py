@@ -16,6 +16,7 @@ from usfmae.base.seeds import rng_for, seed_for
 from usfmae.corpus.shards import Corpus
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.devices import to_input
+from usfmae.engine.looks import Looks
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.models.hiding_choice import choose_hiding, draw_turns
 from usfmae.models.mae import MaskedAutoencoder, hidden_patch_loss
@@ -78,11 +79,8 @@ class Adaptation:
     held_out: bool
     """Whether the new pool's sample is of images that are not trained on."""
 
-    every_steps: int
-    """Steps between looks."""
-
-    total_steps: int
-    """Steps of the run."""
+    looks: Looks
+    """When."""
 
     seed: int
     """Decides what is hidden, and the draws of intervals."""
@@ -92,9 +90,7 @@ class Adaptation:
 
     def __call__(self, step: int) -> list[dict[str, object]]:
         """Look if it is time; returns lines for the metrics log."""
-        if step % self.every_steps and step != self.total_steps:
-            return []
-        return self.look(step)
+        return self.look(step) if self.looks.due(step) else []
 
     def look(self, step: int) -> list[dict[str, object]]:
         """Measure now; keeps what was found before the first and after the last step."""
@@ -105,7 +101,7 @@ class Adaptation:
             name: image_losses(module, sample.images, input_spec=self.input_spec, seed=self.seed)
             for name, sample in self.samples.items()
         }
-        if step in (0, self.total_steps):
+        if step in (0, self.looks.total_steps):
             path = self.out / LOSSES_FILE
             kept = read_json(path) if step and path.exists() else {}
             found = {name: values.tolist() for name, values in losses.items()}
@@ -143,7 +139,7 @@ class Adaptation:
         lines = [line for line in read_metrics(self.out / "metrics.jsonl") if line["kind"] == "watch"]
         looks: dict[tuple[str, str], dict[str, Any]] = {}
         for line in lines:
-            if line["step"] in (0, self.total_steps) and "low" in line and line["metric"] != METRIC:
+            if line["step"] in (0, self.looks.total_steps) and "low" in line and line["metric"] != METRIC:
                 when = "after" if line["step"] else "before"
                 scored = {name: line[name] for name in ("value", "low", "high")}
                 looks.setdefault((line["task"], line["metric"]), {})[when] = scored

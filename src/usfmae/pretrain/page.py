@@ -9,6 +9,7 @@ from typing import Any
 from usfmae.base.errors import FolderError
 from usfmae.base.files import write_json
 from usfmae.base.logs import get_logger
+from usfmae.engine.looks import Looks
 from usfmae.engine.metrics_log import METRICS_FILE, read_metrics
 from usfmae.pretrain.verdict import judge_run
 
@@ -32,11 +33,8 @@ class LivePage:
     record: dict[str, Any]
     """What it says; `verdicts` are put into it here."""
 
-    every_steps: int
-    """Steps between looks."""
-
-    total_steps: int
-    """Steps of the run."""
+    looks: Looks
+    """When."""
 
     write_page: PageWriter | None = None
     """None for no page."""
@@ -46,7 +44,7 @@ class LivePage:
 
     def __call__(self, step: int) -> Sequence[dict[str, object]]:
         """Refresh if there was a look, and after the first step; has nothing to say to the metrics log."""
-        if self._first or not step % self.every_steps or step == self.total_steps:
+        if self._first or self.looks.due(step):
             self._first = False
             self.refresh()
         return []

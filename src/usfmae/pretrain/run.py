@@ -27,6 +27,7 @@ from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.engine.devices import DeviceName, pick_augment_place, pick_device, pick_precision, set_up_cpu
 from usfmae.engine.ema import WeightAverage
 from usfmae.engine.loader import step_batches
+from usfmae.engine.looks import Looks
 from usfmae.engine.loop import train
 from usfmae.engine.meters import peak_memory_gb
 from usfmae.engine.optim import build_optimizer
@@ -149,8 +150,8 @@ def pretrain(
             "peak_memory_gb": earlier.get("peak_memory_gb", 0.0),
         }
         shown = (corpus, old, measured)
-        looking = (tuple(evaluations), write_page)
-        return _pretrain(config, shown, out, record, ranks, where, start, looking)
+        shown_by = (tuple(evaluations), write_page)
+        return _pretrain(config, shown, out, record, ranks, where, start, shown_by)
 
 
 def _pretrain(
@@ -161,7 +162,7 @@ def _pretrain(
     ranks: Ranks,
     where: torch.device,
     start: Start | None,
-    looking: tuple[tuple[LiveEvaluation, ...], PageWriter | None],
+    shown_by: tuple[tuple[LiveEvaluation, ...], PageWriter | None],
 ) -> dict[str, Any]:
     """Every rank calls this with the folder claimed; completes and writes `record`.
 
@@ -169,7 +170,7 @@ def _pretrain(
     """
     started = time.perf_counter()
     corpus, old, measured = pools
-    evaluations, write_page = looking
+    evaluations, write_page = shown_by
     spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
     total = steps_in(config.epochs, num_images=len(corpus), global_batch=config.num_new)
     steps_per_epoch = len(corpus) / config.num_new
@@ -189,15 +190,14 @@ def _pretrain(
     }
     ranks.first(lambda: write_json(out / RUN_FILE, record))
 
-    look = max(1, round(config.watch.every_epochs * steps_per_epoch))
+    looks = Looks.every(config.watch.every_epochs, steps_per_epoch=steps_per_epoch, total_steps=total)
     shown = corpus.read(picture_indices(corpus, config.watch.num_pictures, config.seed))
     watch = Watch(
         whole=whole,
         images=whole_batch(shown, image_px=spec.image_px),
         input_spec=spec,
         out=out,
-        every_steps=look,
-        total_steps=total,
+        looks=looks,
         seed=config.seed,
         evaluations=evaluations,
         leads=ranks.leads,
@@ -215,12 +215,11 @@ def _pretrain(
             leads=ranks.leads,
             input_spec=spec,
             out=out,
-            every_steps=look,
-            total_steps=total,
+            looks=looks,
             seed=config.seed,
         )
-    looks: list[Watch | Adaptation] = [watch] if adaptation is None else [watch, adaptation]
-    page = LivePage(out, out / RUN_FILE, record, look, total, write_page)
+    looking: list[Watch | Adaptation] = [watch] if adaptation is None else [watch, adaptation]
+    page = LivePage(out, out / RUN_FILE, record, looks, write_page)
     log.info(
         "%s: %d images, %d steps of %d (%.4g epochs), %.1f M parameters, %s on %s%s",
         record["recipe"], len(corpus), total, config.global_batch, config.epochs,
@@ -252,8 +251,8 @@ def _pretrain(
             clip_norm=config.optim.clip_norm,
             steps_per_epoch=steps_per_epoch,
             seed=config.seed,
-            hooks=[*([] if average is None else [average]), *looks, *([page] if ranks.leads else [])],
-            first_look=lambda step: [line for each in looks for line in each.look(step)],
+            hooks=[*([] if average is None else [average]), *looking, *([page] if ranks.leads else [])],
+            first_look=lambda step: [line for each in looking for line in each.look(step)],
             title="pretrain",
             utilisation=utilisation if config.watch.utilisation else None,
             spikes=spikes if ranks.leads and config.watch.spike_factor else None,

@@ -12,6 +12,7 @@ from usfmae.base.files import new_file
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.seeds import seed_for
 from usfmae.engine.devices import to_input
+from usfmae.engine.looks import Looks
 from usfmae.models.hiding_choice import choose_hiding, draw_turns
 from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.masking import Hiding
@@ -40,11 +41,8 @@ class Watch:
     out: Path
     """The run's folder."""
 
-    every_steps: int
-    """Steps between looks."""
-
-    total_steps: int
-    """Steps of the run."""
+    looks: Looks
+    """When."""
 
     seed: int
     """Decides what is hidden in the pictures: the same patches in each look."""
@@ -57,9 +55,7 @@ class Watch:
 
     def __call__(self, step: int) -> list[dict[str, object]]:
         """Look if it is time; returns lines for the metrics log."""
-        if step % self.every_steps and step != self.total_steps:
-            return []
-        return self.look(step)
+        return self.look(step) if self.looks.due(step) else []
 
     def look(self, step: int) -> list[dict[str, object]]:
         """Draw and score now."""
