@@ -11,8 +11,8 @@ from usfmae.cli.main import main
 from usfmae.corpus.shards import open_corpus
 
 pydicom = pytest.importorskip("pydicom")
-from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: E402
+from dicom_files import fake_dicom  # noqa: E402
+from pydicom.dataset import Dataset  # noqa: E402
 
 PLANTED = ("Zapfenstein", "Q7731904", "Klinik-Xylo", "19530717", "Geheimnotiz", "Overlaywort", "Privatwort")
 
@@ -21,31 +21,21 @@ def planted_dicom(path: Path, seed: int, *, cut: bool = False, pixels: np.ndarra
     """An ultrasound still with an identity in tags, private tags, a nested sequence and an overlay."""
     if pixels is None:
         pixels, _ = sector_of(LINEAR, seed)
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
-    dataset.PatientName, dataset.PatientID = "Zapfenstein^Erika", "Q7731904"
-    dataset.InstitutionName, dataset.PatientBirthDate = "Klinik-Xylo", "19530717"
-    dataset.ImageComments = "Geheimnotiz"
-    dataset.RequestAttributesSequence = [Dataset()]
-    dataset.RequestAttributesSequence[0].ScheduledProcedureStepDescription = "Geheimnotiz Zapfenstein"
-    dataset.private_block(0x0009, "Privatwort GmbH", create=True).add_new(
-        0x01, "LO", "Privatwort Zapfenstein"
-    )
+    nested = Dataset()
+    nested.ScheduledProcedureStepDescription = "Geheimnotiz Zapfenstein"
+    fake_dicom(
+        path, pixels, PatientName="Zapfenstein^Erika", PatientID="Q7731904", InstitutionName="Klinik-Xylo",
+        PatientBirthDate="19530717", ImageComments="Geheimnotiz", RequestAttributesSequence=[nested],
+    )  # fmt: skip
+    dataset = pydicom.dcmread(path)
+    private = dataset.private_block(0x0009, "Privatwort GmbH", create=True)
+    private.add_new(0x01, "LO", "Privatwort Zapfenstein")
     dataset.add_new((0x6000, 0x0010), "US", 8)
     dataset.add_new((0x6000, 0x0011), "US", 16)
     dataset.add_new((0x6000, 0x0022), "LO", "Overlaywort")
     dataset.add_new((0x6000, 0x0100), "US", 1)
     dataset.add_new((0x6000, 0x3000), "OB", b"Overlaywort     ")
-    dataset.Modality, dataset.Rows, dataset.Columns = "US", *pixels.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
-    dataset["PixelData"].VR = "OB"
-    dataset.save_as(path, enforce_file_format=True)
+    dataset.save_as(path)
     if cut:
         path.write_bytes(path.read_bytes()[:-2000])
     return path

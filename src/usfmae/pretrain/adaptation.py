@@ -1,6 +1,5 @@
 """What a run that goes on gains on its new pool and loses on the old one."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from usfmae.base.seeds import rng_for, seed_for
 from usfmae.corpus.shards import Corpus
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.devices import to_input
-from usfmae.engine.looks import Looks
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.models.hiding_choice import choose_hiding, draw_turns
 from usfmae.models.mae import MaskedAutoencoder, hidden_patch_loss
@@ -59,13 +57,10 @@ def draw_sample(corpus: Corpus, *, image_px: int | tuple[int, int], seed: int) -
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
-    """A loop hook: the reconstruction loss on both pools at the start, at every interval, and at the end.
+    """Looks at the reconstruction loss on both pools.
 
     Images are whole and the same patches are hidden at every look.
     """
-
-    whole: Callable[[], MaskedAutoencoder]
-    """Gives the network in training, with all its weights on the first rank; every rank calls it."""
 
     samples: dict[str, PoolSample]
     """"new" and "old"."""
@@ -79,29 +74,19 @@ class Adaptation:
     held_out: bool
     """Whether the new pool's sample is of images that are not trained on."""
 
-    looks: Looks
-    """When."""
+    total_steps: int
+    """Steps of the run."""
 
     seed: int
     """Decides what is hidden, and the draws of intervals."""
 
-    leads: bool = True
-    """Whether this is the first rank, the one that measures."""
-
-    def __call__(self, step: int) -> list[dict[str, object]]:
-        """Look if it is time; returns lines for the metrics log."""
-        return self.look(step) if self.looks.due(step) else []
-
-    def look(self, step: int) -> list[dict[str, object]]:
+    def __call__(self, module: MaskedAutoencoder, step: int) -> list[dict[str, object]]:
         """Measure now; keeps what was found before the first and after the last step."""
-        module = self.whole()
-        if not self.leads:
-            return []
         losses = {
             name: image_losses(module, sample.images, input_spec=self.input_spec, seed=self.seed)
             for name, sample in self.samples.items()
         }
-        if step in (0, self.looks.total_steps):
+        if step in (0, self.total_steps):
             path = self.out / LOSSES_FILE
             kept = read_json(path) if step and path.exists() else {}
             found = {name: values.tolist() for name, values in losses.items()}
@@ -139,7 +124,7 @@ class Adaptation:
         lines = [line for line in read_metrics(self.out / "metrics.jsonl") if line["kind"] == "watch"]
         looks: dict[tuple[str, str], dict[str, Any]] = {}
         for line in lines:
-            if line["step"] in (0, self.looks.total_steps) and "low" in line and line["metric"] != METRIC:
+            if line["step"] in (0, self.total_steps) and "low" in line and line["metric"] != METRIC:
                 when = "after" if line["step"] else "before"
                 scored = {name: line[name] for name in ("value", "low", "high")}
                 looks.setdefault((line["task"], line["metric"]), {})[when] = scored

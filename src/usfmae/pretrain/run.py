@@ -46,7 +46,7 @@ from usfmae.pretrain.replay import hold_out, open_old
 from usfmae.pretrain.resume import earlier_run
 from usfmae.pretrain.start import Start, all_pools, pools_seen, read_start
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
-from usfmae.pretrain.watch import LiveEvaluation, Watch
+from usfmae.pretrain.watch import LiveEvaluation, Look, Pictures, Scores, Watch
 
 log = get_logger(__name__)
 RUN_FILE = "run.json"
@@ -192,16 +192,8 @@ def _pretrain(
 
     looks = Looks.every(config.watch.every_epochs, steps_per_epoch=steps_per_epoch, total_steps=total)
     shown = corpus.read(picture_indices(corpus, config.watch.num_pictures, config.seed))
-    watch = Watch(
-        whole=whole,
-        images=whole_batch(shown, image_px=spec.image_px),
-        input_spec=spec,
-        out=out,
-        looks=looks,
-        seed=config.seed,
-        evaluations=evaluations,
-        leads=ranks.leads,
-    )
+    pictures = Pictures(whole_batch(shown, image_px=spec.image_px), spec, out, config.seed)
+    parts: list[Look] = [pictures, Scores(evaluations, spec)]
     adaptation = None
     if old is not None:
         samples = {
@@ -209,16 +201,15 @@ def _pretrain(
             for name, pool in (("new", measured), ("old", old))
         }
         adaptation = Adaptation(
-            whole=whole,
             samples=samples,
             held_out=measured is not corpus,
-            leads=ranks.leads,
             input_spec=spec,
             out=out,
-            looks=looks,
+            total_steps=total,
             seed=config.seed,
         )
-    looking: list[Watch | Adaptation] = [watch] if adaptation is None else [watch, adaptation]
+        parts.append(adaptation)
+    watch = Watch(whole, looks, tuple(parts), ranks.leads)
     page = LivePage(out, out / RUN_FILE, record, looks, write_page)
     log.info(
         "%s: %d images, %d steps of %d (%.4g epochs), %.1f M parameters, %s on %s%s",
@@ -251,8 +242,8 @@ def _pretrain(
             clip_norm=config.optim.clip_norm,
             steps_per_epoch=steps_per_epoch,
             seed=config.seed,
-            hooks=[*([] if average is None else [average]), *looking, *([page] if ranks.leads else [])],
-            first_look=lambda step: [line for each in looking for line in each.look(step)],
+            hooks=[*([] if average is None else [average]), watch, *([page] if ranks.leads else [])],
+            first_look=watch.look,
             title="pretrain",
             utilisation=utilisation if config.watch.utilisation else None,
             spikes=spikes if ranks.leads and config.watch.spike_factor else None,

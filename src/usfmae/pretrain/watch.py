@@ -25,15 +25,69 @@ line hands in a nearest-neighbour evaluation; this room does not know how it is 
 PICTURES = "pictures"
 
 
-@dataclass(frozen=True)
+Lines = Sequence[dict[str, object]]
+Look = Callable[[MaskedAutoencoder, int], Lines]
+"""Given the whole network, in evaluation mode, and the steps done; returns lines for the metrics log."""
+
+
+@dataclass(frozen=True, eq=False)
 class Watch:
-    """A loop hook: pictures and live evaluations at the start, at every interval, and at the end."""
+    """A loop hook: gathers the network once for everything that looks at it."""
 
     whole: Callable[[], MaskedAutoencoder]
     """Gives the network in training, with all its weights on the first rank; every rank calls it."""
 
+    looks: Looks
+    """When."""
+
+    parts: tuple[Look, ...]
+    """What is done with it, in order."""
+
+    leads: bool = True
+    """Whether this is the first rank, the one that looks."""
+
+    def __call__(self, step: int) -> Lines:
+        """Look if it is time."""
+        return self.look(step) if self.looks.due(step) else []
+
+    def look(self, step: int) -> Lines:
+        """Look now."""
+        module = self.whole()
+        if not self.leads:
+            return []
+        was_training = module.training
+        module.eval()
+        try:
+            return [line for part in self.parts for line in part(module, step)]
+        finally:
+            module.train(was_training)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Live evaluations of the encoder."""
+
+    evaluations: tuple[LiveEvaluation, ...]
+    """What to score."""
+
+    input_spec: InputSpec
+    """Standardisation."""
+
+    def __call__(self, module: MaskedAutoencoder, _step: int) -> Lines:
+        """Score now."""
+        return [
+            dict(line)
+            for evaluation in self.evaluations
+            for line in evaluation(module.encoder, self.input_spec)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Images with hidden patches, and what the network makes of them."""
+
     images: UInt8[np.ndarray, "k h w"]
-    """Images to reconstruct, already of the input size; may be none."""
+    """Already of the input size; may be none."""
 
     input_spec: InputSpec
     """Standardisation."""
@@ -41,42 +95,14 @@ class Watch:
     out: Path
     """The run's folder."""
 
-    looks: Looks
-    """When."""
-
     seed: int
-    """Decides what is hidden in the pictures: the same patches in each look."""
-
-    evaluations: tuple[LiveEvaluation, ...] = ()
-    """What to score."""
-
-    leads: bool = True
-    """Whether this is the first rank, the one that draws and scores."""
-
-    def __call__(self, step: int) -> list[dict[str, object]]:
-        """Look if it is time; returns lines for the metrics log."""
-        return self.look(step) if self.looks.due(step) else []
-
-    def look(self, step: int) -> list[dict[str, object]]:
-        """Draw and score now."""
-        module = self.whole()
-        if not self.leads:
-            return []
-        was_training = module.training
-        module.eval()
-        try:
-            if len(self.images):
-                self._draw(module, step)
-            return [
-                dict(line)
-                for evaluation in self.evaluations
-                for line in evaluation(module.encoder, self.input_spec)
-            ]
-        finally:
-            module.train(was_training)
+    """Decides what is hidden: the same patches in each look."""
 
     @torch.no_grad()
-    def _draw(self, module: MaskedAutoencoder, step: int) -> None:
+    def __call__(self, module: MaskedAutoencoder, step: int) -> Lines:
+        """Draw now; has nothing to say to the metrics log."""
+        if not len(self.images):
+            return []
         config = module.config
         device = next(module.parameters()).device
         turns = draw_turns(
@@ -100,6 +126,7 @@ class Watch:
         visible = np.where(mask, self.images, 0).astype(np.uint8)
         with new_file(self.out / PICTURES / f"step_{step:08d}.npz") as file:
             np.savez_compressed(file, visible=visible, reconstructed=reconstructed, original=self.images)
+        return []
 
 
 def to_pixels(images: torch.Tensor, spec: InputSpec) -> UInt8[np.ndarray, "k h w"]:
