@@ -101,7 +101,7 @@ def state(out: Path) -> str:
 
 
 def main() -> None:
-    """Print a line per kill and one last line of JSON; exit status 1 if a byte differs or a kill came too late."""
+    """Print a line per kill and one of JSON; exit status 1 if a byte differs or a kill came too late."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
