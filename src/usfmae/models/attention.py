@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from usfmae.models.products import Linear, linear
+
 
 class Attention(nn.Module):
     """Self-attention with timm's key names (`qkv`, `proj`).
@@ -19,8 +21,8 @@ class Attention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide dim={dim}")
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, tokens: Float[Tensor, "b n d"], *, num_queries: int | None = None) -> Tensor:
         """Attend; with `num_queries` only the last so many tokens ask, while all of them answer.
@@ -36,9 +38,9 @@ class Attention(nn.Module):
         else:
             asking = num_queries
             weight, bias = self.qkv.weight, self.qkv.bias
-            q = F.linear(tokens[:, n - asking :], weight[:d], bias[:d])
+            q = linear(tokens[:, n - asking :], weight[:d], bias[:d])
             q = q.reshape(b, asking, heads, width).transpose(1, 2)
-            kv = F.linear(tokens, weight[d:], bias[d:])
+            kv = linear(tokens, weight[d:], bias[d:])
             k, v = kv.reshape(b, n, 2, heads, width).permute(2, 0, 3, 1, 4).unbind(0)
         out: Tensor = self.proj(attend(q, k, v).transpose(1, 2).reshape(b, asking, d))
         return out
@@ -58,9 +60,9 @@ class CrossAttention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide dim={dim}")
         self.num_heads = num_heads
-        self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(memory_dim, 2 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.q = Linear(dim, dim)
+        self.kv = Linear(memory_dim, 2 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, asking: Float[Tensor, "b n d"], memory: Float[Tensor, "b m e"]) -> Tensor:
         """One row per asking token, each made of what the memory answers it."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from usfmae.models.attention import CrossAttention
 from usfmae.models.masking import Hiding
 from usfmae.models.positions import decoder_positions, sincos_positions
+from usfmae.models.products import Linear
 from usfmae.models.vit import Mlp
 
 
@@ -117,7 +118,7 @@ class CrossDecoder(nn.Module):
             CrossBlock(dim, encoder_dim, num_heads, norm_eps=norm_eps) for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
-        self.pred = nn.Linear(dim, num_values)
+        self.pred = Linear(dim, num_values)
 
     def forward(
         self,

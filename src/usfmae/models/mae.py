@@ -18,6 +18,7 @@ from usfmae.models.cross_decoder import CrossDecoder, EncodedContext
 from usfmae.models.masking import Hiding, HidingConfig, count_hidden
 from usfmae.models.patches import channels_first, channels_last, patchify, unpatchify
 from usfmae.models.positions import decoder_positions, sincos_positions
+from usfmae.models.products import Linear
 from usfmae.models.vit import SIZES, Block, VisionTransformer, ViTConfig, take_rows
 
 NORM_EPS = 1e-6
@@ -131,7 +132,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = encoder.grid
-        self.embed = nn.Linear(encoder_dim, config.dim)
+        self.embed = Linear(encoder_dim, config.dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         if with_context:
             self.frame_token = nn.Parameter(torch.zeros(1, 1, config.dim))
@@ -140,7 +141,7 @@ class Decoder(nn.Module):
             Block(config.dim, config.num_heads, norm_eps=encoder.norm_eps) for _ in range(config.num_layers)
         )
         self.norm = nn.LayerNorm(config.dim, eps=encoder.norm_eps)
-        self.pred = nn.Linear(config.dim, encoder.patch_px**2 * encoder.channels)
+        self.pred = Linear(config.dim, encoder.patch_px**2 * encoder.channels)
 
     def forward(
         self,

@@ -12,6 +12,7 @@ from usfmae.base.config import Config
 from usfmae.models.attention import Attention
 from usfmae.models.patches import patchify
 from usfmae.models.positions import resize_positions, sincos_positions, sincos_positions_on
+from usfmae.models.products import Linear, linear
 
 ViTSize = Literal["ti", "s", "b", "l", "h"]
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -78,7 +79,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, dim, kernel_size=patch_px, stride=patch_px)
 
     def forward(self, patches: Float[Tensor, "b n p"]) -> Float[Tensor, "b n d"]:
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        return linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
 class Mlp(nn.Module):
@@ -86,8 +87,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, dim)
+        self.fc1 = Linear(dim, hidden_dim)
+        self.fc2 = Linear(hidden_dim, dim)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         out: Tensor = self.fc2(F.gelu(self.fc1(tokens)))
