@@ -1,18 +1,18 @@
 """Which settings of pretraining make the better encoder, at equal compute?
 
-Every variant is ViT-Ti/16 at 128 px (recipe vit_ti16_cpu) trained on the same pool (BUS-BRA and the
-training part of MMOTU-2D). Compute is counted in operations of matrix products per step, so it does not
-depend on what else the machine does: the dearest variant is trained for `--epochs`, cheaper ones for more
-until they have spent the same.
+Every variant is ViT-Ti/16 at 128 px (recipe vit_ti16_cpu, batches of 64) trained on the same pool: so many
+images each of BUS-BRA and MMOTU-2D, drawn once from those that are no test images. Compute is counted in
+operations of matrix products per step, so it does not depend on what else the machine does: the dearest
+variant is trained for `--epochs`, cheaper ones for more until they have spent the same.
 
 Frozen features are judged by nearest neighbours and a linear probe, macro-F1, on images that are no test
-side of docs/results/journey.md's tables for the first split: what is left without it is dealt by patient
+side of docs/results/journey.md's tables for the first split: all that is left without it is dealt by patient
 (MMOTU-2D: by near-duplicate cluster) into five parts, each judged by the other four, with the probe's
 penalty chosen on one of those. Labels of the test side are not read.
 
 Resumable: a run goes on where it stopped, a finished cell is not made again. Cells stand in OUT/cells.
 
-Run:  USFMAE_DATA=... python benchmarks/ablation.py --out OUT [--seeds 0 1] [--only NAME ...] [--threads 1]
+Run:  USFMAE_DATA=... python benchmarks/ablation.py --out OUT [--images 600] [--seeds 0 1] [--only NAME ...]
 """
 
 import argparse
@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from usfmae.base.config import with_settings
 from usfmae.base.files import read_json, write_json
+from usfmae.base.seeds import rng_for
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.shards import Corpus, open_corpus
@@ -66,7 +67,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 def config_of(variant: str, seed: int, epochs: float, threads: int) -> PretrainConfig:
     """The recipe with the variant's changes."""
-    common = (f"seed={seed}", f"epochs={epochs}", f"threads={threads}", "watch.every_epochs=1000")
+    common = (
+        f"seed={seed}", f"epochs={epochs}", f"threads={threads}", "watch.every_epochs=1000",
+        "global_batch=64",
+    )  # fmt: skip
     return with_settings(get_recipe("vit_ti16_cpu"), (*VARIANTS[variant], *common))
 
 
@@ -79,6 +83,24 @@ def cost(variant: str, corpus: Corpus) -> float:
     with counter:
         PretrainStep(config.input_spec, config)(module, batch).backward()
     return float(counter.get_total_flops())
+
+
+def build_pool(out: Path, tasks: dict[str, Task], count: int) -> Path:
+    """A pool of `count` images of each task that are on no test side, linked into a folder of their own."""
+    folder = out / "corpus"
+    if (folder / "corpus.json").exists():
+        return folder
+    sources = []
+    for name, task in tasks.items():
+        place = out / "images" / name
+        place.mkdir(parents=True, exist_ok=True)
+        allowed = np.union1d(task.splits[0].train, task.splits[0].val)
+        for index in rng_for(0, "ablation", name).choice(allowed, min(count, len(allowed)), replace=False):
+            path = task.items[index].path
+            (place / path.name).symlink_to(path.resolve())
+        sources.append(Source(name, place, None))
+    build_corpus(sources, out=folder, config=BuildConfig(), workers=2, resume=folder.exists())
+    return folder
 
 
 def judge(weights: Path, task: Task, threads: int) -> dict[str, float]:
@@ -114,20 +136,19 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=30, help="of the dearest variant")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--images", type=int, default=600, help="of each set in the pool")
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     data = Path(os.environ["USFMAE_DATA"])
-    folder = chosen.out / "corpus"
-    if not (folder / "corpus.json").exists():
-        sources = [Source(name, data / place, name) for name, place in TASKS.items()]
-        build_corpus(sources, out=folder, config=BuildConfig(), workers=2, resume=folder.exists())
+    build = BuildConfig()
+    tasks = {
+        name: load_task(name, data / place, config=TaskConfig(fit=build.fit, crop=build.crop))
+        for name, place in TASKS.items()
+    }
+    folder = build_pool(chosen.out, tasks, chosen.images)
     corpus = open_corpus(folder)
     costs = {name: cost(name, corpus) for name in VARIANTS}
     epochs = {name: chosen.epochs * max(costs.values()) / costs[name] for name in VARIANTS}
-    tasks = {
-        name: load_task(name, data / place, config=TaskConfig(fit=corpus.fit, crop=corpus.crop))
-        for name, place in TASKS.items()
-    }
     for seed in chosen.seeds:
         for name in chosen.only:
             short = "".join(c if c.isalnum() else "-" for c in name)

@@ -6,12 +6,14 @@ the operator that `torch.compile` calls for a linear map on a CPU. The gradient 
 PyTorch's own product, which is the faster one for that (docs/results/pretraining.md).
 """
 
+import math
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.utils.flop_counter import register_flop_formula
 
 
 class Linear(nn.Linear):
@@ -71,3 +73,11 @@ def _has_onednn(dtype: torch.dtype) -> bool:
     if dtype not in (torch.float32, torch.bfloat16):
         return False
     return torch._C._has_mkldnn and bool(torch.backends.mkldnn.enabled)
+
+
+if torch._C._has_mkldnn:
+
+    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+    def _operations(rows: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+        """For `torch.utils.flop_counter`: two operations for each row, column and term."""
+        return 2 * math.prod(rows) * weight[0]
