@@ -25,10 +25,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+from torch.compiler import set_stance
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from parity import copy_to_theirs
+from usfmae.engine.compiling import compiling
 from usfmae.engine.devices import autocast, set_up_cpu
 from usfmae.engine.optim import OptimConfig, build_optimizer
 from usfmae.models.mae import DecoderConfig, MaeConfig, MaskedAutoencoder
@@ -107,13 +109,12 @@ def work(who: str, chosen: argparse.Namespace, precision: str, orders: Connectio
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True
         )
-    compiled = torch.compile(network, dynamic=False) if who == "ours" and chosen.compile else network
 
     def step() -> torch.Tensor:
         optimizer.zero_grad(set_to_none=True)
         with autocast(precision, device):
             if who == "ours":
-                loss = compiled(images, hiding).loss
+                loss = network(images, hiding).loss
             else:
                 loss = network(pixel_values=images, noise=noise).loss
         loss.backward()
@@ -122,7 +123,7 @@ def work(who: str, chosen: argparse.Namespace, precision: str, orders: Connectio
 
     def flops() -> int:
         counter = FlopCounterMode(display=False)
-        with counter, autocast(precision, device):
+        with counter, set_stance("force_eager"), autocast(precision, device):
             network(images, hiding).loss.backward()
         return counter.get_total_flops()
 
@@ -138,8 +139,9 @@ def work(who: str, chosen: argparse.Namespace, precision: str, orders: Connectio
             device,
         ),
     }
-    while (asked := orders.recv()) in answers:
-        orders.send(answers[asked]())
+    with compiling(network, "blocks" if who == "ours" and chosen.compile else "off", device):
+        while (asked := orders.recv()) in answers:
+            orders.send(answers[asked]())
 
 
 def compare(chosen: argparse.Namespace, precision: str) -> dict[str, float]:
@@ -193,7 +195,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="timed steps per turn")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="ours as with loop.compile=true")
+    parser.add_argument("--compile", action="store_true", help="ours with loop.compile=blocks")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     chosen = parser.parse_args()
     rows = {precision: compare(chosen, precision) for precision in ("bf16", "fp32")}

@@ -27,21 +27,32 @@ def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
             yield from child
 
 
+Forward = Callable[..., Tensor]
+
+
 @contextmanager
-def recomputing(module: nn.Module) -> Iterator[None]:
-    """Keep only the inputs of blocks for the backward pass and compute the rest again (Chen et al. 2016,
-    "Training deep nets with sublinear memory cost", sec. 4); the result is the same to the bit."""
-    blocks = list(blocks_of(module))
-    for block in blocks:
-        block.forward = partial(_recomputed, block, block.forward)
+def forward_through(module: nn.Module, wrap: Callable[[nn.Module, Forward], Forward]) -> Iterator[None]:
+    """Let each block of `module` compute by what `wrap` makes of its `forward`; nests."""
+    before = [(block, vars(block).get("forward")) for block in blocks_of(module)]
+    for block, _ in before:
+        block.forward = wrap(block, block.forward)
     try:
         yield
     finally:
-        for block in blocks:
-            del block.forward  # that of the class is behind it
+        for block, own in before:
+            if own is None:
+                del block.forward  # that of the class is behind it
+            else:
+                block.forward = own
 
 
-def _recomputed(block: nn.Module, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+def recomputing(module: nn.Module) -> AbstractContextManager[None]:
+    """Keep only the inputs of blocks for the backward pass and compute the rest again (Chen et al. 2016,
+    "Training deep nets with sublinear memory cost", sec. 4); the result is the same to the bit."""
+    return forward_through(module, lambda block, forward: partial(_recomputed, block, forward))
+
+
+def _recomputed(block: nn.Module, forward: Forward, *args: Any, **kwargs: Any) -> Tensor:
     if not (block.training and torch.is_grad_enabled()):
         return forward(*args, **kwargs)
     out: Tensor = recomputed(forward, *args, use_reentrant=False, **kwargs)

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import set_stance
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from usfmae.engine.devices import PrecisionName, autocast
@@ -70,7 +71,7 @@ class Utilisation:
     def _count(self, module: nn.Module, one: tuple[Tensor, ...]) -> float:
         device = next(module.parameters()).device
         counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
-        with counter:
+        with counter, set_stance("force_eager"):
             with autocast("bf16" if self.precision == "bf16" else "fp32", device):
                 loss = self.step_function(module, one)
             loss.backward()  # type: ignore[no-untyped-call]

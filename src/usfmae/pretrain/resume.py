@@ -30,7 +30,7 @@ HARMLESS = {
 """Settings that change no weight: how fast, how often something is written or looked at, where the old
 pool lies (its hash is an input)."""
 
-ROUNDING = {"threads", "loop.accumulate", "loop.parallel"}
+ROUNDING = {"threads", "loop.accumulate", "loop.parallel", "loop.compile"}
 """Settings that change the order of sums, as the number of processes does: the same result up to rounding
 (and to what drop path draws where there is any)."""
 

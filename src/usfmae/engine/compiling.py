@@ -1,0 +1,63 @@
+"""Fused code for the parts of a network that repeat, made by `torch.compile` on the spot."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from usfmae.base.errors import SettingError
+from usfmae.engine.parallel import Forward, forward_through
+
+CompileName = Literal["off", "blocks", "graphs"]
+
+_LIMIT = 64
+"""Kinds of block (shape of input, drop path) that are compiled before torch gives up on compiling more."""
+
+
+@contextmanager
+def compiling(module: nn.Module, name: CompileName, device: torch.device) -> Iterator[Callable[[], None]]:
+    """Train with compiled blocks; what is computed without gradients stays as it is.
+
+    Blocks of one shape share their code, so a network compiles in the time of its few kinds of block, however
+    deep it is, and DDP, FSDP2 and activation checkpointing see the blocks that they know. "graphs" also
+    replays a block's kernels as CUDA graphs, which pays where kernels are so small that starting them takes
+    longer than running them.
+
+    Yields:
+        What to call before each forward pass.
+
+    Raises:
+        SettingError: "graphs" away from CUDA, or the machine has no compiler.
+    """
+    if name == "off":
+        yield _nothing
+        return
+    if name == "graphs" and device.type != "cuda":
+        raise SettingError("loop.compile=graphs: CUDA graphs need a GPU", hint="--set loop.compile=blocks")
+    from torch._inductor.exc import InductorError  # takes seconds, so only where it is needed
+
+    mode = "reduce-overhead" if name == "graphs" else None
+
+    def compiled(block: nn.Module, forward: Forward) -> Forward:
+        fused = torch.compile(forward, dynamic=False, mode=mode)
+
+        def chosen(*args: Any, **kwargs: Any) -> Tensor:
+            training = block.training and torch.is_grad_enabled()
+            return (fused if training else forward)(*args, **kwargs)
+
+        return chosen
+
+    try:
+        with forward_through(module, compiled), torch._dynamo.config.patch(recompile_limit=_LIMIT):
+            yield torch.compiler.cudagraph_mark_step_begin if name == "graphs" else _nothing
+    except InductorError as error:
+        raise SettingError(
+            f"loop.compile={name}: this machine cannot compile ({str(error).splitlines()[0]})",
+            hint="install a C++ compiler (Debian: apt install g++), or leave loop.compile at off",
+        ) from error
+
+
+def _nothing() -> None:
+    pass
