@@ -4,8 +4,8 @@ ViT-Ti/16 at 128 px (recipe vit_ti16_cpu) is pretrained on breast and ovary (BUS
 with fetal heads, muscle and lung (pool/fetal-head, pool/muscle, pool/muscle-lower-limb, pocus), once per
 replay ratio and from the same weights. Reported: the reconstruction loss on up to 256 images of each pool,
 with the same patches hidden before and after (the new ones are held out of training, the old ones were
-trained on in the first run), and nearest neighbours on the validation images of BUS-BRA and MMOTU-2D, whose
-test sides are not looked at. The labelled images are in the old pool, without their labels.
+trained on in the first run), and nearest neighbours and a linear probe on the validation images of BUS-BRA
+and MMOTU-2D, whose test sides are not looked at. The labelled images are in the old pool, without labels.
 
 An epoch is one of the new pool, so runs with replay make more steps: the new images are seen equally often.
 
@@ -22,7 +22,7 @@ from typing import Any
 
 from usfmae.base.config import with_settings
 from usfmae.base.files import read_json
-from usfmae.cli.live import live_knn
+from usfmae.cli.live import live_scores
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.shards import open_corpus
@@ -80,7 +80,7 @@ def main() -> None:
     old = built(chosen.out / "corpora/old", data, OLD)
     new = built(chosen.out / "corpora/new", data, NEW)
     pool = open_corpus(old)
-    watched = [live_knn(name, data / OLD[name], seed=0, fit=pool.fit, crop=pool.crop) for name in WATCHED]
+    watched = [live_scores(name, data / OLD[name], seed=0, fit=pool.fit, crop=pool.crop) for name in WATCHED]
     common = (f"seed={chosen.seed}", f"threads={chosen.threads}", "watch.every_epochs=10", *chosen.set)
 
     def run(name: str, corpus: Path, *settings: str, weights: Path | None = None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Imports go only downward: the table of docs/map.md, checked."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,13 @@ def test_only_base_files_writes(path):
         and node.func.attr in {"write_text", "write_bytes", "imwrite"}
     ]
     assert calls == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_what_a_benchmark_takes_of_the_package_is_there(path):
+    """Benchmarks run for minutes and are in no other test; a name that moved would be noticed too late."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("usfmae"):
+            module = importlib.import_module(node.module)
+            missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+            assert not missing, f"{node.module} has no {missing}"

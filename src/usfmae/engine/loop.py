@@ -1,13 +1,11 @@
 """One plain loop for every network: batches in, steps out, checkpoints on the way."""
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 import torch
@@ -29,6 +27,7 @@ from usfmae.engine.metrics_log import MetricsLog, NoMetrics
 from usfmae.engine.parallel import gradients_kept_back, in_step, recomputing, whole
 from usfmae.engine.ranks import ALONE, ParallelName, Ranks
 from usfmae.engine.schedule import Schedule
+from usfmae.engine.stopping import stop_on_signal
 from usfmae.engine.utilisation import Utilisation
 
 log = get_logger(__name__)
@@ -95,11 +94,6 @@ class LoopResult:
 
     peak_memory_gb: float
     """Largest so far."""
-
-
-@dataclass
-class _Stop:
-    asked: bool = field(default=False)
 
 
 def train(
@@ -197,7 +191,7 @@ def train(
 
     try:
         with (
-            _stop_on_signal() as stop,
+            stop_on_signal() as stop,
             progress_bar(title, total=total, done=step, shown=ranks.leads) as bar,
             ranks.explain_loss_of_another(),
             compiling(module, config.compile, device) as before_forward,
@@ -327,26 +321,3 @@ def _give_up(
         hint="lower optim.lr_per_256, lengthen optim.warmup_epochs, or try --set loop.precision=fp32; "
         "--set loop.on_bad_step=skip leaves single steps out",
     )
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[_Stop]:
-    """Let Ctrl-C and SIGTERM ask for an end after the current step; a second Ctrl-C ends at once."""
-    stop = _Stop()
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        if stop.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.asked = True
-        log.warning("stopping after this step (Ctrl-C again to stop at once)")
-
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: the caller's signals stay as they are
-        yield stop
-        return
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
