@@ -127,7 +127,14 @@ def work(who: str, chosen: argparse.Namespace, precision: str, orders: Connectio
             network(images, hiding).loss.backward()
         return counter.get_total_flops()
 
+    def profile() -> str:
+        with torch.profiler.profile() as seen:
+            step()
+        key = f"self_{'device' if device.type == 'cuda' else 'cpu'}_time_total"
+        return seen.key_averages().table(sort_by=key, row_limit=20, max_name_column_width=50)
+
     answers: dict[str, Callable[[], Any]] = {
+        "profile": profile,
         "loss": lambda: float(step()),
         "step": lambda: timed(lambda: [step() for _ in range(chosen.steps)], device) / chosen.steps,
         "flops": flops,
@@ -165,6 +172,8 @@ def compare(chosen: argparse.Namespace, precision: str) -> dict[str, float]:
     for turn in range(chosen.rounds):
         for who in list(pipes)[:: -1 if turn % 2 else 1]:
             spent[who].append(ask(who, "step"))
+    if chosen.profile:
+        print(ask("ours", "profile"))
     flops, top = ask("ours", "flops"), ask("ours", "ceiling")
     for who, worker in zip(pipes, workers, strict=True):
         pipes[who].send("end")
@@ -196,6 +205,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="ours with loop.compile=blocks")
+    parser.add_argument("--profile", action="store_true", help="print where a step of ours goes")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     chosen = parser.parse_args()
     rows = {precision: compare(chosen, precision) for precision in ("bf16", "fp32")}

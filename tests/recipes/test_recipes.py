@@ -4,7 +4,9 @@ from usfmae.base.errors import SettingError
 from usfmae.engine.schedule import make_schedule
 from usfmae.recipes.registry import get_recipe, recipe_names, recipe_notes
 
-NAMES = ["tiny_cpu", "usfmae_paper", "vit_b16_1gpu", "vit_s16_cpu", "vit_ti16_cpu"]
+NAMES = [
+    "tiny_cpu", "usfmae_paper", "vit_b16_1gpu", "vit_b16_8gpu", "vit_s16_1gpu", "vit_s16_cpu", "vit_ti16_cpu",
+]  # fmt: skip
 
 
 def test_the_named_runs_are_there():
