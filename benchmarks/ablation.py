@@ -46,7 +46,11 @@ from usfmae.recipes.registry import get_recipe
 
 TASKS = {"bus-bra": "bus-bra", "mmotu-2d": "mmotu-2d"}
 PARTS = 5
+UNTRAINED = "untrained"
+"""One step at a rate near zero: what the start's random features are worth."""
+
 VARIANTS: dict[str, tuple[str, ...]] = {
+    UNTRAINED: (),
     "baseline": (),
     "hide .5": ("model.hide_ratio=0.5",),
     "hide .9": ("model.hide_ratio=0.9",),
@@ -149,6 +153,7 @@ def main() -> None:
     corpus = open_corpus(folder)
     costs = {name: cost(name, corpus) for name in VARIANTS}
     epochs = {name: chosen.epochs * max(costs.values()) / costs[name] for name in VARIANTS}
+    epochs[UNTRAINED] = 0.01
     for seed in chosen.seeds:
         for name in chosen.only:
             short = "".join(c if c.isalnum() else "-" for c in name)
