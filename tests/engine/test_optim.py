@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from usfmae.base.errors import SettingError
-from usfmae.engine.optim import OptimConfig, build_optimizer, decays, layer_of
+from usfmae.engine.optim import OptimConfig, build_optimizer, decays
 from usfmae.models.mae import DecoderConfig, MaeConfig, MaskedAutoencoder
 from usfmae.models.vit import ViTConfig
 
@@ -14,6 +14,15 @@ def network() -> MaskedAutoencoder:
             encoder=ViTConfig(image_px=16, patch_px=8),
             decoder=DecoderConfig(dim=16, num_layers=1, num_heads=2),
         )
+    )
+
+
+def with_layer_decay(module, layer_decay):
+    return build_optimizer(
+        module,
+        OptimConfig(layer_decay=layer_decay),
+        layer_of=module.encoder.layer_of,
+        encoder_prefix="encoder.",
     )
 
 
@@ -28,7 +37,7 @@ def test_norms_biases_and_tokens_do_not_decay():
 
 def test_every_trainable_parameter_is_stepped_once_and_positions_never():
     module = network()
-    optimizer = build_optimizer(module, OptimConfig(layer_decay=0.75), encoder_prefix="encoder.")
+    optimizer = with_layer_decay(module, 0.75)
     stepped = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(stepped) == sorted(id(p) for p in module.parameters() if p.requires_grad)
     assert id(module.encoder.pos_embed) not in stepped
@@ -38,7 +47,7 @@ def test_layer_decay_by_hand():
     # Twelve blocks: decoder and final norm learn at the full rate, block 11 at 0.5, block 0 at 0.5^12,
     # the embeddings at 0.5^13.
     module = network()
-    optimizer = build_optimizer(module, OptimConfig(layer_decay=0.5), encoder_prefix="encoder.")
+    optimizer = with_layer_decay(module, 0.5)
     scale = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
     assert scale[id(module.decoder.pred.weight)] == 1
     assert scale[id(module.encoder.norm.weight)] == 1
@@ -47,11 +56,9 @@ def test_layer_decay_by_hand():
     assert scale[id(module.encoder.cls_token)] == 0.5**13
 
 
-def test_layers_are_counted_from_the_embeddings_up():
-    assert layer_of("encoder.patch_embed.proj.bias", "encoder.") == 0
-    assert layer_of("encoder.blocks.11.mlp.fc1.weight", "encoder.") == 12
-    assert layer_of("encoder.norm.weight", "encoder.") is None
-    assert layer_of("decoder.blocks.0.norm1.weight", "encoder.") is None
+def test_a_layer_decay_without_layers_is_refused():
+    with pytest.raises(ValueError, match="needs to know the layer"):
+        build_optimizer(network(), OptimConfig(layer_decay=0.5))
 
 
 def test_a_frozen_network_is_refused():

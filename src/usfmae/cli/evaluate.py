@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import typer
 
@@ -23,8 +23,12 @@ DataOption = Annotated[Path, typer.Option(help="Where the labelled images are.")
 WeightsOption = Annotated[
     str,
     typer.Option(
-        metavar="FILE|RUN|scratch", help="Weights file, run folder, or `scratch` for a random start."
+        metavar="FILE|RUN|scratch|imagenet",
+        help="Weights file, run folder, `scratch` for a random start, or `imagenet` (efficientnet-lite0).",
     ),
+]
+EncoderOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Network: vit, or one to compare with, such as resnet-50.")
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder of the result.")]
 LikeOption = Annotated[
@@ -38,6 +42,9 @@ CorpusOption = Annotated[
     ),
 ]
 
+Weights = Path | Literal["scratch", "imagenet"]
+"""As `evaluate.start` has it, which would import torch before it is needed."""
+
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
@@ -47,6 +54,7 @@ def knn(
     data: DataOption,
     weights: WeightsOption,
     out: OutOption,
+    encoder: EncoderOption = "vit",
     like: LikeOption = None,
     corpus: CorpusOption = None,
     device: DeviceOption = "auto",
@@ -57,7 +65,9 @@ def knn(
     """Classify by the nearest training images; nothing is trained."""
     from usfmae.evaluate.frozen import KnnConfig, evaluate_knn
 
-    job = Job(task, data, weights, out, like, corpus or [], device, settings or [], resume, overwrite)
+    job = Job(
+        task, data, weights, encoder, out, like, corpus or [], device, settings or [], resume, overwrite
+    )
     job.run(evaluate_knn, KnnConfig())
 
 
@@ -67,6 +77,7 @@ def linear_probe(
     data: DataOption,
     weights: WeightsOption,
     out: OutOption,
+    encoder: EncoderOption = "vit",
     like: LikeOption = None,
     corpus: CorpusOption = None,
     device: DeviceOption = "auto",
@@ -77,7 +88,9 @@ def linear_probe(
     """Fit a linear classifier on frozen features."""
     from usfmae.evaluate.frozen import LinearProbeConfig, evaluate_linear_probe
 
-    job = Job(task, data, weights, out, like, corpus or [], device, settings or [], resume, overwrite)
+    job = Job(
+        task, data, weights, encoder, out, like, corpus or [], device, settings or [], resume, overwrite
+    )
     job.run(evaluate_linear_probe, LinearProbeConfig())
 
 
@@ -87,6 +100,7 @@ def finetune(
     data: DataOption,
     weights: WeightsOption,
     out: OutOption,
+    encoder: EncoderOption = "vit",
     like: LikeOption = None,
     corpus: CorpusOption = None,
     device: DeviceOption = "auto",
@@ -98,7 +112,9 @@ def finetune(
     from usfmae.evaluate.finetune import finetune as run
     from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
 
-    job = Job(task, data, weights, out, like, corpus or [], device, settings or [], resume, overwrite)
+    job = Job(
+        task, data, weights, encoder, out, like, corpus or [], device, settings or [], resume, overwrite
+    )
     job.run(run, scratch_config() if weights == "scratch" else FinetuneConfig())
 
 
@@ -110,6 +126,7 @@ class Job:
         task: str,
         data: Path,
         weights: str,
+        encoder: str,
         out: Path,
         like: Path | None,
         corpora: Sequence[Path],
@@ -118,8 +135,11 @@ class Job:
         resume: bool,
         overwrite: bool,
     ) -> None:
+        from usfmae.models.encoders import ENCODER_NAMES
+
         self.task, self.data, self.out, self.like = task, existing_folder(data), out, like
-        self.weights: Path | Literal["scratch"] = "scratch" if weights == "scratch" else Path(weights)
+        self.encoder: Any = one_of(ENCODER_NAMES, encoder, flag="--encoder")
+        self.weights: Weights = weights_named(weights)
         self.corpora, self.device, self.settings = corpora, device, settings
         self.resume, self.overwrite = resume, overwrite
 
@@ -131,8 +151,8 @@ class Job:
         from usfmae.evaluate.start import shown_to
 
         device = one_of(DEVICES, self.device, flag="--device")
-        fit, crop = shown_to(self.weights, like=self.like)
-        shown = [f"task.fit={fit}", f"task.crop={crop}"]
+        fit, crop = shown_to(self.weights, like=self.like, encoder=self.encoder)
+        shown = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={self.encoder}"]
         config: Any = with_settings(defaults, [*shown, *self.settings])
         record = evaluate(
             load_task(self.task, self.data, config=config.task),
@@ -155,12 +175,19 @@ class Job:
         typer.echo(f"open {page}")
 
 
+def weights_named(words: str) -> Weights:
+    """What `--weights` says: a path, or one of two words."""
+    if words in ("scratch", "imagenet"):
+        return cast(Literal["scratch", "imagenet"], words)
+    return Path(words)
+
+
 def pretraining_pool(
-    weights: Path | Literal["scratch"], corpora: Sequence[Path], *, task: "TaskConfig"
+    weights: Weights, corpora: Sequence[Path], *, task: "TaskConfig"
 ) -> "PretrainingPool | None":
     """The images of all pools that a run was pretrained on; None where none of them is at hand.
 
-    A random start has seen nothing, so there is nothing to look up.
+    A random start has seen nothing and ImageNet holds photographs, so there is nothing to look up.
 
     Args:
         weights: a run folder tells its pools, and those of the runs it started from.
@@ -173,7 +200,7 @@ def pretraining_pool(
     from usfmae.evaluate.contamination import joint_pool
     from usfmae.pretrain.start import pools_seen
 
-    if weights == "scratch":
+    if not isinstance(weights, Path):
         return None
     opened = [open_corpus(corpus) for corpus in corpora]
     named = {corpus.sha256 for corpus in opened}
@@ -222,8 +249,9 @@ def comparable(corpus: "Corpus", task: "TaskConfig") -> "PretrainingPool | None"
 def print_metrics(record: dict[str, Any]) -> None:
     """The metrics of a result as a table on stdout."""
     typer.echo(
-        f"{record['task']}, {record['method']}, {record['init']}: {record['num_images']} test images of "
-        f"{record['num_patients']} {record.get('group_kind', 'patient')}s"
+        f"{record['task']}, {record['method']}, {record.get('encoder', 'vit')} {record['init']}: "
+        f"{record['num_images']} test images of {record['num_patients']} "
+        f"{record.get('group_kind', 'patient')}s"
     )
     typer.echo(f"{'metric':20} {'value':>8}  95 % interval")
     for name, metric in record["metrics"].items():

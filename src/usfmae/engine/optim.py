@@ -1,6 +1,6 @@
 """AdamW as MAE uses it: which parameters decay, and how fast each layer learns."""
 
-import re
+from collections.abc import Callable
 
 import torch
 from pydantic import Field
@@ -39,7 +39,13 @@ class OptimConfig(Config):
             raise ValueError("floor_lr_per_256 is above lr_per_256")
 
 
-def build_optimizer(module: nn.Module, config: OptimConfig, *, encoder_prefix: str = "") -> torch.optim.AdamW:
+def build_optimizer(
+    module: nn.Module,
+    config: OptimConfig,
+    *,
+    layer_of: Callable[[str], int | None] | None = None,
+    encoder_prefix: str = "",
+) -> torch.optim.AdamW:
     """AdamW with one group per (decays or not, layer).
 
     Each group carries `lr_scale`, by which the loop multiplies the schedule's rate.
@@ -47,13 +53,23 @@ def build_optimizer(module: nn.Module, config: OptimConfig, *, encoder_prefix: s
     Args:
         module: only its trainable parameters are stepped.
         config: betas, weight decay and layer decay are read here.
-        encoder_prefix: where the ViT sits in `module` ("encoder."); what lies outside it learns at the
+        layer_of: the depth of a parameter of the encoder, by its name there; None for what comes after the
+            last layer. Needed with a layer decay below 1.
+        encoder_prefix: where the encoder sits in `module` ("encoder."); what lies outside it learns at the
             full rate.
 
     Raises:
         SettingError: nothing is trainable.
+        ValueError: there is a layer decay and no `layer_of`.
     """
-    depths = {name: layer_of(name, encoder_prefix) for name, _ in module.named_parameters()}
+    if layer_of is None and config.layer_decay != 1:
+        raise ValueError("a layer decay needs to know the layer of each parameter")
+    depths = {
+        name: layer_of(name.removeprefix(encoder_prefix))
+        if layer_of and name.startswith(encoder_prefix)
+        else None
+        for name, _ in module.named_parameters()
+    }
     num_layers = max((depth for depth in depths.values() if depth is not None), default=0)
     groups: dict[tuple[bool, int], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
@@ -81,14 +97,3 @@ def build_optimizer(module: nn.Module, config: OptimConfig, *, encoder_prefix: s
 def decays(name: str, parameter: nn.Parameter) -> bool:
     """Whether weight decay applies: matrices only, no tokens and positions."""
     return parameter.ndim > 1 and not name.endswith(("cls_token", "mask_token", "frame_token", "pos_embed"))
-
-
-def layer_of(name: str, encoder_prefix: str = "") -> int | None:
-    """0 for embeddings, i + 1 for block i, None for what comes after the blocks or lies outside."""
-    if not name.startswith(encoder_prefix):
-        return None
-    inside = name.removeprefix(encoder_prefix)
-    if inside.startswith(("patch_embed", "cls_token", "pos_embed")):
-        return 0
-    block = re.match(r"blocks\.(\d+)\.", inside)
-    return int(block[1]) + 1 if block else None

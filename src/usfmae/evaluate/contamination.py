@@ -17,6 +17,7 @@ from usfmae.images.read import read_frame
 
 NO_POOL = "no corpus was given to compare with"
 SCRATCH = "a random start has seen no images"
+IMAGENET = "ImageNet weights have seen photographs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +66,8 @@ def check_contamination(task: Task, start: Start, pool: PretrainingPool | None) 
         first and first_near (names) where there is a match, and pools_missing where there are any; or
         checked and why.
     """
-    if start.init == "scratch":
-        return {"checked": False, "why": SCRATCH}
+    if start.init != "pretrained":
+        return {"checked": False, "why": SCRATCH if start.init == "scratch" else IMAGENET}
     if pool is None:
         return {"checked": False, "why": NO_POOL}
     tested = np.unique(np.concatenate([split.test for split in task.splits])).tolist()

@@ -11,11 +11,11 @@ from usfmae.base.logs import progress_bar
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision, to_input
 from usfmae.models.classifier import PoolName, pool_tokens
-from usfmae.models.vit import VisionTransformer
+from usfmae.models.encoder import Encoder
 
 
 def encode_images(
-    encoder: VisionTransformer,
+    encoder: Encoder,
     images: UInt8[np.ndarray, "n s s"],
     *,
     input_spec: InputSpec,

@@ -99,6 +99,7 @@ def finetune(
     start = open_start(
         weights,
         network=config.network,
+        encoder=config.encoder,
         like=like,
         image_px=config.image_px,
         fit=task.config.fit,
@@ -112,7 +113,7 @@ def finetune(
         stage="evaluate finetune",
         settings=config,
         inputs={"weights": start.sha256 or "scratch"},
-        facts={"method": "finetune", "init": start.init},
+        facts={"method": "finetune", "encoder": config.encoder, "init": start.init},
         resume=resume,
         overwrite=overwrite,
     )
@@ -169,6 +170,7 @@ def _train_and_test(
     start = open_start(
         weights,
         network=config.network,
+        encoder=config.encoder,
         like=like,
         image_px=config.image_px,
         drop_path=config.drop_path,

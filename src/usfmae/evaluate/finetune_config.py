@@ -9,6 +9,7 @@ from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate.protocol import TaskConfig
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.classifier import PoolName
+from usfmae.models.encoders import EncoderName
 from usfmae.models.vit import ViTConfig
 
 
@@ -23,6 +24,9 @@ class FinetuneConfig(Config):
 
     bootstrap: BootstrapConfig = BootstrapConfig()
     """Intervals."""
+
+    encoder: EncoderName = "vit"
+    """Which network; convolutional ones are there to compare with."""
 
     network: ViTConfig = ViTConfig(size="ti", image_px=128)
     """Shape of a random start; weights bring their own."""

@@ -172,7 +172,9 @@ def train_on_split(
         batches.from_step,
         out=out,
         config=config.loop,
-        optimizer=build_optimizer(module, config.optim, encoder_prefix="encoder."),
+        optimizer=build_optimizer(
+            module, config.optim, layer_of=module.encoder.layer_of, encoder_prefix="encoder."
+        ),
         schedule=make_schedule(
             config.optim, global_batch=config.batch, steps_per_epoch=steps_per_epoch, total_steps=total
         ),

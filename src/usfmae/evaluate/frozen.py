@@ -25,6 +25,7 @@ from usfmae.evaluate.result import RESULT_FILE, FoldResult, finish_result, fold_
 from usfmae.evaluate.start import Weights, open_start, warn_of_other_showing
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.classifier import PoolName
+from usfmae.models.encoders import EncoderName
 from usfmae.models.vit import ViTConfig
 
 log = get_logger(__name__)
@@ -42,6 +43,9 @@ class FrozenConfig(Config):
 
     bootstrap: BootstrapConfig = BootstrapConfig()
     """Intervals."""
+
+    encoder: EncoderName = "vit"
+    """Which network; convolutional ones are there to compare with."""
 
     network: ViTConfig = ViTConfig(size="ti", image_px=128)
     """Shape of a random encoder, when the weights are "scratch"."""
@@ -184,6 +188,7 @@ def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
     start = open_start(
         job.weights,
         network=config.network,
+        encoder=config.encoder,
         like=job.like,
         image_px=config.image_px,
         fit=task.config.fit,
@@ -197,7 +202,7 @@ def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
         stage=f"evaluate {method}",
         settings=config,
         inputs={"weights": start.sha256 or "scratch"},
-        facts={"method": method, "init": start.init},
+        facts={"method": method, "encoder": config.encoder, "init": start.init},
         resume=job.resume,
         overwrite=job.overwrite,
     )

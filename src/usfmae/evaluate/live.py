@@ -13,7 +13,7 @@ from usfmae.evaluate.features import encode_images
 from usfmae.evaluate.protocol import Task
 from usfmae.evaluate.statistics import BootstrapConfig, score_with_intervals
 from usfmae.models.classifier import PoolName
-from usfmae.models.vit import VisionTransformer
+from usfmae.models.encoder import Encoder
 
 log = get_logger(__name__)
 
@@ -71,7 +71,7 @@ Judge = Callable[[Sides], list[dict[str, object]]]
 
 def encode_sides(
     task: Task,
-    encoder: VisionTransformer,
+    encoder: Encoder,
     input_spec: InputSpec,
     *,
     pool: PoolName = "mean",
@@ -115,7 +115,7 @@ class Live:
     precision: PrecisionName = "auto"
     """Of the encoder."""
 
-    def __call__(self, encoder: VisionTransformer, input_spec: InputSpec) -> list[dict[str, object]]:
+    def __call__(self, encoder: Encoder, input_spec: InputSpec) -> list[dict[str, object]]:
         """Lines for the metrics log; none where the encoder gives something else than finite numbers."""
         sides = encode_sides(self.task, encoder, input_spec, pool=self.pool, precision=self.precision)
         if not (np.isfinite(sides.train).all() and np.isfinite(sides.val).all()):

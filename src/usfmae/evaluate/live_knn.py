@@ -7,7 +7,7 @@ from usfmae.evaluate.frozen import KnnConfig
 from usfmae.evaluate.knn import knn_probabilities
 from usfmae.evaluate.live import LIVE_BOOTSTRAP, Live, Sides
 from usfmae.evaluate.protocol import Task
-from usfmae.models.vit import VisionTransformer
+from usfmae.models.encoder import Encoder
 
 LIVE_CONFIG = KnnConfig(precision="auto", bootstrap=LIVE_BOOTSTRAP)
 """Fast rather than exact: the fastest number type, half the resamples."""
@@ -47,7 +47,7 @@ class LiveKnn:
     config: KnnConfig = LIVE_CONFIG
     """Neighbours, pooling, intervals; the encoder's shape is not read from it."""
 
-    def __call__(self, encoder: VisionTransformer, input_spec: InputSpec) -> list[dict[str, object]]:
+    def __call__(self, encoder: Encoder, input_spec: InputSpec) -> list[dict[str, object]]:
         """Lines for the metrics log: task, metric (knn_macro_f1, knn_auroc), value, low, high."""
         judges = [KnnJudge(self.config)]
         live = Live(self.task, judges, pool=self.config.pool, precision=self.config.precision)

@@ -10,7 +10,7 @@ from usfmae.evaluate.linear_probe import fit_linear_probe
 from usfmae.evaluate.live import Live, Sides
 from usfmae.evaluate.live_knn import KnnJudge
 from usfmae.evaluate.protocol import Task
-from usfmae.models.vit import VisionTransformer
+from usfmae.models.encoder import Encoder
 
 
 def judge_linearly(sides: Sides) -> list[dict[str, object]]:
@@ -55,6 +55,6 @@ class LiveProbe:
     task: Task
     """The first of its splits is used."""
 
-    def __call__(self, encoder: VisionTransformer, input_spec: InputSpec) -> list[dict[str, object]]:
+    def __call__(self, encoder: Encoder, input_spec: InputSpec) -> list[dict[str, object]]:
         """Lines for the metrics log: knn_macro_f1, knn_auroc, linear_macro_f1, linear_auroc, feature_rank."""
         return Live(self.task, [KnnJudge(), judge_linearly, judge_rank])(encoder, input_spec)

@@ -89,7 +89,10 @@ class ResultFolder:
         """Method, start and share of labels: what tells the rivals on one task apart."""
         method = str(self.record.get("method", "Evaluation"))
         init = self.record.get("init")
-        start = f" from {init}" if init == "scratch" else f", {init}" if init else ""
+        encoder = str(self.record.get("encoder", "vit"))
+        start = f", {init}" if init else ""
+        start = " from scratch" if init == "scratch" else start
+        start = start if encoder == "vit" else f", {encoder}{start.removeprefix(',')}"
         few = f", {100 * self.label_ratio:.3g}\u00a0% of the labels" if self.label_ratio < 1 else ""
         return f"{METHOD_NAMES.get(method, method)}{start}{few}"
 

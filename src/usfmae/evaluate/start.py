@@ -1,4 +1,4 @@
-"""What an evaluation starts from: pretrained weights, or the same network at its random start."""
+"""What an evaluation starts from: pretrained weights, ImageNet weights, or a network at its random start."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,51 +7,58 @@ from typing import Any, Literal
 import torch
 
 from usfmae.base.config import make_config
+from usfmae.base.errors import SettingError
 from usfmae.base.input_spec import Crop, Fit, InputSpec
 from usfmae.base.logs import get_logger
 from usfmae.base.seeds import seed_for
+from usfmae.models.cnn_weights import imagenet_file, load_cnn
+from usfmae.models.encoder import Encoder
+from usfmae.models.encoders import CnnConfig, EncoderName, build_cnn, start_cnn
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
 from usfmae.models.weights import load_encoder, read_weights
 
 log = get_logger(__name__)
 
-Weights = Path | Literal["scratch"]
-"""A weights file, a run folder, or a random start."""
+Weights = Path | Literal["scratch", "imagenet"]
+"""A weights file, a run folder, a random start, or ImageNet weights that are on this machine."""
+
+Init = Literal["pretrained", "imagenet", "scratch"]
+"""Where a network's numbers come from."""
 
 
 @dataclass(frozen=True)
 class Start:
     """An encoder before evaluation."""
 
-    encoder: VisionTransformer
+    encoder: Encoder
     """On the CPU, in evaluation mode."""
 
     input_spec: InputSpec
     """What it wants to see."""
 
-    init: Literal["pretrained", "scratch"]
+    init: Init
     """Where its numbers come from."""
 
     sha256: str | None
     """Hash of the weights file; None for a random start."""
 
 
-def shown_to(weights: Weights, *, like: Path | None = None) -> tuple[Fit, Crop]:
+def shown_to(weights: Weights, *, like: Path | None = None, encoder: EncoderName = "vit") -> tuple[Fit, Crop]:
     """How a task's pictures should be made square, and what of them shown: as the weights (or `like`) have
     learnt to see them.
 
     Args:
-        weights: a file, a run folder, or "scratch".
+        weights: a file, a run folder, "scratch" or "imagenet".
         like: with "scratch", weights whose input is taken; without it a random start sees the whole
-            picture, padded.
+            picture, padded, as do networks from elsewhere.
+        encoder: which network; only the files of our own ViTs say how pictures are to be shown.
 
     Raises:
         WeightsError: a file is missing or damaged.
     """
-    file = like if weights == "scratch" else weights
-    if file is None:
+    file = weights if isinstance(weights, Path) else like
+    if file is None or encoder != "vit":
         return "pad", "none"
-    assert isinstance(file, Path)
     spec = read_weights(file).input_spec
     return spec.fit, spec.crop
 
@@ -71,6 +78,7 @@ def open_start(
     weights: Weights,
     *,
     network: ViTConfig,
+    encoder: EncoderName = "vit",
     like: Path | None = None,
     image_px: int | None = None,
     drop_path: float = 0.0,
@@ -81,21 +89,58 @@ def open_start(
     """Load an encoder, or draw one.
 
     Args:
-        weights: a file, a run folder, or "scratch".
-        network: the shape of a random start; weights bring their own.
-        like: with "scratch", weights whose shape and input are taken instead of `network`.
+        weights: a file, a run folder, "scratch", or "imagenet".
+        network: the shape of a random ViT; weights bring their own. Of a random convolutional network its
+            input side and channels are taken.
+        encoder: which network.
+        like: with "scratch" and a ViT, weights whose shape and input are taken instead of `network`.
         image_px: input side; None for that of the weights or of `network`.
-        drop_path: chance to skip a block while training.
+        drop_path: chance to skip a block while training, in networks that have it.
         fit: how a random start sees pictures made square; weights and `like` bring their own.
         crop: what of them it sees; likewise.
         seed: of the random start.
 
     Raises:
         WeightsError: a file is missing, damaged, or leaves a tensor at random.
-        SettingError: the patch does not divide `image_px`.
+        SettingError: the patch does not divide `image_px`, or `like` with a convolutional network.
     """
+    if encoder == "vit":
+        return _vit_start(weights, network, like, image_px, drop_path, fit, crop, seed)
+    if like is not None:
+        raise SettingError(
+            f"--like gives the shape of a ViT; {encoder} has its own",
+            hint="--set image_px=128 sets the input side",
+        )
+    if weights == "scratch":
+        side = image_px or network.image_px
+        cnn = build_cnn(CnnConfig(name=encoder, channels=network.channels, drop_path=drop_path))
+        start_cnn(cnn, torch.Generator().manual_seed(seed_for(seed, "start")))
+        spec = InputSpec(image_px=side, channels=network.channels, fit=fit, crop=crop)
+        return Start(cnn.eval(), spec, "scratch", None)
+    file = imagenet_file(encoder) if weights == "imagenet" else weights
+    loaded = load_cnn(file, encoder, image_px=image_px, drop_path=drop_path)
+    log.info("%s: %s", file, loaded.report.summary())
+    spec = loaded.input_spec.model_copy(update={"fit": fit, "crop": crop})
+    return Start(loaded.encoder, spec, "imagenet", loaded.sha256)
+
+
+def _vit_start(
+    weights: Weights,
+    network: ViTConfig,
+    like: Path | None,
+    image_px: int | None,
+    drop_path: float,
+    fit: Fit,
+    crop: Crop,
+    seed: int,
+) -> Start:
+    if weights == "imagenet":
+        raise SettingError(
+            "no ImageNet weights of a ViT are on this machine",
+            hint="give a file (MAE, timm or Hugging Face) with --weights FILE, or --encoder "
+            "efficientnet-lite0 --weights imagenet",
+        )
     if weights != "scratch":
-        assert isinstance(weights, Path)
         loaded = load_encoder(weights, image_px=image_px, drop_path=drop_path)
         log.info("%s: %s", weights, loaded.report.summary())
         return Start(loaded.encoder, loaded.input_spec, "pretrained", loaded.sha256)
@@ -105,6 +150,6 @@ def open_start(
         network, spec = file.config, file.input_spec
     side = image_px or network.image_px
     changes: dict[str, Any] = {"image_px": side, "drop_path": drop_path}
-    encoder = VisionTransformer(make_config(ViTConfig, network.model_dump() | changes))
-    start_weights(encoder, torch.Generator().manual_seed(seed_for(seed, "start")))
-    return Start(encoder.eval(), spec.model_copy(update={"image_px": side}), "scratch", None)
+    vit = VisionTransformer(make_config(ViTConfig, network.model_dump() | changes))
+    start_weights(vit, torch.Generator().manual_seed(seed_for(seed, "start")))
+    return Start(vit.eval(), spec.model_copy(update={"image_px": side}), "scratch", None)

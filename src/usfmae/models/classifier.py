@@ -15,7 +15,8 @@ from usfmae.base.config import make_config
 from usfmae.base.errors import SettingError, WeightsError
 from usfmae.base.files import file_sha256, write_by
 from usfmae.base.input_spec import InputSpec
-from usfmae.models.vit import VisionTransformer, ViTConfig
+from usfmae.models.encoder import Encoder
+from usfmae.models.encoders import build_encoder, encoder_record
 
 PoolName = Literal["mean", "cls", "mean+cls"]
 """How tokens become one vector: mean of the patch tokens, the class token, or both side by side."""
@@ -47,7 +48,7 @@ class Classifier(nn.Module):
     """
 
     def __init__(
-        self, encoder: VisionTransformer, num_classes: int, *, pool: PoolName, generator: torch.Generator
+        self, encoder: Encoder, num_classes: int, *, pool: PoolName, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -85,7 +86,7 @@ def save_classifier(
 ) -> None:
     """Write a classifier as safetensors; shape, pooling, classes and input travel in the metadata."""
     about = {
-        "vit": network.encoder.config.model_dump(mode="json"),
+        **encoder_record(network.encoder),
         "input_spec": input_spec.model_dump(mode="json"),
         "pool": network.pool,
         "classes": classes,
@@ -110,7 +111,7 @@ def load_classifier(path: Path) -> LoadedClassifier:
             raise WeightsError(f"{path}: is no classifier of usfmae", hint="evaluate finetune writes one")
         about = json.loads(metadata[_FORMAT])
         classes = tuple(about["classes"])
-        encoder = VisionTransformer(make_config(ViTConfig, about["vit"]))
+        encoder = build_encoder(about)
         network = Classifier(encoder, len(classes), pool=about["pool"], generator=torch.Generator())
         network.load_state_dict(load_file(path))
         spec = make_config(InputSpec, about["input_spec"])

@@ -1,5 +1,6 @@
 """Vision transformer (Dosovitskiy et al. 2021) with timm's state-dict names."""
 
+import re
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from usfmae.base.config import Config
 from usfmae.models.attention import Attention
+from usfmae.models.encoder import Encoder, skip_whole_branch
 from usfmae.models.patches import patchify
 from usfmae.models.positions import resize_positions, sincos_positions, sincos_positions_on
 from usfmae.models.products import Linear, linear
@@ -120,14 +122,10 @@ class Block(nn.Module):
         return asking + self._kept(self.mlp(self.norm2(asking)))
 
     def _kept(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0:
-            return branch
-        keep = 1 - self.drop_path
-        drawn = torch.rand(branch.shape[0], 1, 1, device=branch.device) < keep
-        return branch * (drawn / keep).to(branch.dtype)
+        return skip_whole_branch(branch, ratio=self.drop_path, training=self.training)
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Encoder):
     """ViT encoder; `forward` gives all tokens, class token first, after the final norm.
 
     Positions are sine-cosine and fixed, but stored under `pos_embed` like timm's learned ones, which
@@ -182,6 +180,14 @@ class VisionTransformer(nn.Module):
         """
         return self.layers(images, seen=1, visible=visible, at_px=at_px)[0]
 
+    def grid_of(self, size_px: tuple[int, int]) -> tuple[int, int]:
+        """Patches (down, across) of an image of (height, width)."""
+        return self.config.grid_of(size_px)
+
+    def layer_of(self, name: str) -> int | None:
+        """0 for embeddings, i + 1 for block i, None for the last norm."""
+        return vit_layer_of(name)
+
     def layers(
         self,
         images: Float[Tensor, "b c h w"],
@@ -229,6 +235,14 @@ class VisionTransformer(nn.Module):
         if self._learned:
             return resize_positions(self.pos_embed, old=self.config.grid, new=grid)
         return sincos_positions_on(grid, self.embed_dim, self.pos_embed.device)
+
+
+def vit_layer_of(name: str) -> int | None:
+    """0 for embeddings, i + 1 for block i, None for what comes after the blocks or is no part of a ViT."""
+    if name.startswith(("patch_embed", "cls_token", "pos_embed")):
+        return 0
+    block = re.match(r"blocks\.(\d+)\.", name)
+    return int(block[1]) + 1 if block else None
 
 
 def take_rows(rows: Tensor, indices: Int[Tensor, "b k"]) -> Tensor:

