@@ -9,50 +9,30 @@ milder crops: layer-wise learning rates, label smoothing, stochastic depth.
         predictions.csv, fold.json     what it said; there when the split is finished
 """
 
-import fcntl
-import json
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from usfmae.base.errors import TrainingError
-from usfmae.base.files import read_json, remove_partials, write_json, write_text
-from usfmae.base.interrupt import Interrupted
+from usfmae.base.files import read_json
 from usfmae.base.logs import get_logger
 from usfmae.base.seeds import seed_for
 from usfmae.datasets.splits import Split
-from usfmae.engine.checkpoint import FOLDER as CHECKPOINTS
 from usfmae.engine.devices import DeviceName, pick_device, set_up_cpu
 from usfmae.engine.meters import peak_memory_gb
-from usfmae.engine.metrics_log import read_metrics
 from usfmae.evaluate.contamination import PretrainingPool, check_contamination
 from usfmae.evaluate.finetune_config import FinetuneConfig
+from usfmae.evaluate.fold_folders import fold_facts, fold_folder, gather_metrics, learn_each_split
 from usfmae.evaluate.fold_training import class_probabilities, train_on_split
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, read_predictions, write_predictions
 from usfmae.evaluate.protocol import Task
-from usfmae.evaluate.result import (
-    RESULT_FILE,
-    RUN_FILE,
-    FoldResult,
-    finish_result,
-    fold_predictions,
-    open_result,
-)
+from usfmae.evaluate.result import RESULT_FILE, FoldResult, finish_result, fold_predictions, open_result
 from usfmae.evaluate.start import Weights, open_start, warn_of_other_showing
 from usfmae.models.classifier import Classifier, save_classifier
 
 log = get_logger(__name__)
 
-FOLDS_FOLDER = "folds"
-FOLD_FILE = "fold.json"
 CLASSIFIER_FILE = "classifier.safetensors"
-SPENT_FILE = "spent.json"
-"""Seconds of earlier, interrupted calls; those of a killed one are not known."""
 
 
 def finetune(
@@ -121,22 +101,16 @@ def finetune(
         log.info("%s: is finished already", out)
         earlier: dict[str, Any] = read_json(out / RESULT_FILE)
         return earlier
-    try:
-        for split in task.splits:
-            with _locked(_fold_folder(out, split)) as mine:
-                if mine and not (_fold_folder(out, split) / FOLD_FILE).exists():
-                    _train_and_test(task, split, weights, like, out, config, where)
-                elif not mine:
-                    log.info("%s is being trained by another process", split.name)
-    except Interrupted:
-        write_json(out / RUN_FILE, {**record, "status": "stopped"})
-        raise
-    missing = [s.name for s in task.splits if not (_fold_folder(out, s) / FOLD_FILE).exists()]
+    missing = learn_each_split(
+        out,
+        task,
+        record=record,
+        learn=lambda split, folder: _train_and_test(task, split, weights, like, folder, config, where),
+    )
     if missing:
-        log.info("%s: the process that trains %s will write the result", out, ", ".join(missing))
         return {**record, "waiting_for": missing}
     folds = [_finished(out, split) for split in task.splits]
-    _gather_metrics(out, task)
+    gather_metrics(out, task)
     return finish_result(
         out,
         task,
@@ -159,13 +133,10 @@ def _train_and_test(
     split: Split,
     weights: Weights,
     like: Path | None,
-    out: Path,
+    folder: Path,
     config: FinetuneConfig,
     where: torch.device,
-) -> None:
-    folder = _fold_folder(out, split)
-    remove_partials(folder)
-    began = time.perf_counter()
+) -> dict[str, Any]:
     seed = seed_for(config.seed, "split", split.name)
     start = open_start(
         weights,
@@ -180,54 +151,19 @@ def _train_and_test(
     )
     generator = torch.Generator().manual_seed(seed_for(seed, "classifier"))
     module = Classifier(start.encoder, len(task.classes), pool=config.pool, generator=generator).to(where)
-    spent = read_json(folder / SPENT_FILE)["seconds"] if (folder / SPENT_FILE).exists() else 0.0
-    try:
-        done = train_on_split(module, task, split, input_spec=start.input_spec, config=config, out=folder)
-    except (Interrupted, TrainingError):
-        write_json(folder / SPENT_FILE, {"seconds": spent + time.perf_counter() - began})
-        raise
+    done = train_on_split(module, task, split, input_spec=start.input_spec, config=config, out=folder)
     probabilities = class_probabilities(
         module, task.images[split.test], input_spec=start.input_spec, mirror=config.mirror_test
     )
     save_classifier(folder / CLASSIFIER_FILE, module, classes=task.classes, input_spec=start.input_spec)
     write_predictions(folder / PREDICTIONS_FILE, fold_predictions(task, split, probabilities))
-    facts = {
-        "seconds": spent + time.perf_counter() - began,
+    return {
         "steps": done.steps_done,
         "images_per_s": done.images_per_s,
         "peak_memory_gb": peak_memory_gb(where),
     }
-    write_json(folder / FOLD_FILE, facts)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _finished(out: Path, split: Split) -> FoldResult:
-    folder = _fold_folder(out, split)
-    return FoldResult(split, read_predictions(folder / PREDICTIONS_FILE), read_json(folder / FOLD_FILE))
-
-
-def _gather_metrics(out: Path, task: Task) -> None:
-    """One metrics.jsonl of all splits, each line with its `fold`."""
-    lines = [
-        {**line, "fold": split.name}
-        for split in task.splits
-        for line in read_metrics(_fold_folder(out, split) / "metrics.jsonl")
-    ]
-    write_text(out / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def _fold_folder(out: Path, split: Split) -> Path:
-    return out / FOLDS_FOLDER / split.name
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Whether this process alone may work in `folder`; the lock of a killed process is gone with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    predictions = read_predictions(fold_folder(out, split) / PREDICTIONS_FILE)
+    return FoldResult(split, predictions, fold_facts(out, split))

@@ -145,7 +145,7 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
     """
     labelled_set = _with_labels(read_dataset(name, root))
     splits = official_splits(labelled_set, seed=config.split_seed, val_ratio=config.val_ratio)
-    splits = _chosen(splits, config.folds)
+    splits = chosen_splits(splits, config.folds)
     if config.label_ratio < 1:
         splits = tuple(
             label_fraction(
@@ -158,10 +158,10 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
     )
     notes = labelled_set.notes
     if problems:
-        unreadable = _tolerated(problems, len(images), config.max_unreadable_ratio)
+        unreadable = tolerated(problems, len(images), config.max_unreadable_ratio)
         notes = (*notes, unreadable)
         bad = np.array(sorted(problems), dtype=np.int64)
-        splits = tuple(_without(split, bad) for split in splits)
+        splits = tuple(without_images(split, bad) for split in splits)
     for split in splits:
         check_no_leak(split, labelled_set.groups)
         _check_classes(labelled_set, split)
@@ -257,7 +257,12 @@ def _check_classes(labelled_set: LabelledSet, split: Split) -> None:
             )
 
 
-def _chosen(splits: tuple[Split, ...], folds: tuple[int | str, ...] | None) -> tuple[Split, ...]:
+def chosen_splits(splits: tuple[Split, ...], folds: tuple[int | str, ...] | None) -> tuple[Split, ...]:
+    """The splits with these names or numbers; all for None.
+
+    Raises:
+        SettingError: one is not there.
+    """
     if folds is None:
         return splits
     by_name = {split.name: split for split in splits}
@@ -274,7 +279,12 @@ def _chosen(splits: tuple[Split, ...], folds: tuple[int | str, ...] | None) -> t
     return tuple(chosen.values())
 
 
-def _tolerated(problems: dict[int, str], num_images: int, max_ratio: float) -> str:
+def tolerated(problems: dict[int, str], num_images: int, max_ratio: float) -> str:
+    """A note about images that cannot be read.
+
+    Raises:
+        DatasetError: they are more than `max_ratio` of all.
+    """
     first = problems[min(problems)]
     said = f"{len(problems):,} of {num_images:,} labelled images cannot be read (first: {first})"
     if len(problems) > max_ratio * num_images:
@@ -287,7 +297,8 @@ def _tolerated(problems: dict[int, str], num_images: int, max_ratio: float) -> s
     return said
 
 
-def _without(split: Split, bad: Int64[np.ndarray, " bad"]) -> Split:
+def without_images(split: Split, bad: Int64[np.ndarray, " bad"]) -> Split:
+    """The split with some images on no side."""
     return replace(
         split,
         train=np.setdiff1d(split.train, bad),

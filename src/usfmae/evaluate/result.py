@@ -130,7 +130,7 @@ def finish_result(
         **{name: value for name, value in record.items() if name != "status"},
         "classes": list(task.classes),
         "positive": None if task.positive is None else task.classes[task.positive],
-        "split": _split_record(task),
+        "split": split_record(task),
         "metrics": _metrics(scored),
         **_patient_metrics(predictions, task, bootstrap),
         "f1_per_class": {
@@ -145,7 +145,7 @@ def finish_result(
         **_leak_metrics(predictions, task, bootstrap),
         "folds": [_fold_record(fold, task, bootstrap) for fold in folds],
         "bootstrap": {**bootstrap.model_dump(), "num_skipped": scored.num_skipped, "over": task.group_kind},
-        "notes": _notes(task),
+        "notes": result_notes(task),
         **facts,
     }
     write_predictions(out / PREDICTIONS_FILE, predictions)
@@ -168,7 +168,7 @@ def _metrics(scored: Scored) -> dict[str, Any]:
     return {name: interval.record() for name, interval in scored.metrics.items()}
 
 
-def _split_record(task: Task) -> dict[str, Any]:
+def split_record(task: Task) -> dict[str, Any]:
     """One split as it is; of several, the mean number that is learnt from and the sum that is tested."""
     hashes = [split.sha256(task.items) for split in task.splits]
     together = hashlib.sha256("".join(hashes).encode()).hexdigest()
@@ -214,7 +214,8 @@ def _fold_record(fold: FoldResult, task: Task, bootstrap: BootstrapConfig) -> di
     }
 
 
-def _notes(task: Task) -> list[str]:
+def result_notes(task: Task) -> list[str]:
+    """What a reader has to know of the task and its splits, each once."""
     notes = [*task.notes]
     for split in task.splits:
         notes += [note for note in split.notes if note not in notes]
