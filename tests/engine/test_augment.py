@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from usfmae.base.seeds import rng_for
-from usfmae.engine.augment import apply_views, augment_batch, resized, whole_batch
+from usfmae.engine.augment import apply_views, apply_views_to_label_maps, augment_batch, resized, whole_batch
 from usfmae.engine.views import AugmentConfig, draw_views
 
 STILL = AugmentConfig(scale=(1.0, 1.0), aspect=(1.0, 1.0), flip_across=0.0)
@@ -176,3 +176,32 @@ def test_views_of_any_shape_are_views_of_the_square_stretched(height, width, see
     assert shaped.shape == (3, height, width)
     same = augment_batch(images(), image_px=(32, 32), config=config, rng=rng_for(seed, "x"))
     assert np.array_equal(same, augment_batch(images(), image_px=32, config=config, rng=rng_for(seed, "x")))
+
+
+def test_label_maps_go_where_their_images_go():
+    # An image of two grey values is its own label map: after any view the two still agree, but for edges.
+    blobs = np.zeros((6, 64, 64), dtype=np.uint8)
+    for number, blob in enumerate(blobs):
+        blob[10 + 3 * number : 40, 12:30] = 200
+        blob[50:60, 30 + number : 50] = 200
+    config = AugmentConfig(scale=(0.3, 0.8), flip_down=0.5, rotate_deg=(-20, 20), gain=(1.0, 1.0))
+    for seed in range(5):
+        drawn = draw_views(6, 64, config, rng_for(seed, "augment"), size_px=(48, 48))
+        pictures = apply_views(blobs, drawn)
+        maps = apply_views_to_label_maps((blobs > 0).astype(np.uint8), drawn)
+        assert set(np.unique(maps)) == {0, 1}
+        assert ((pictures > 100) != (maps == 1)).mean() < 0.01
+
+
+def test_the_look_leaves_label_maps_alone():
+    maps = np.full((3, 32, 32), 3, dtype=np.uint8)
+    config = AugmentConfig(scale=(1.0, 1.0), gain=(0.5, 0.6), speckle=(0.2, 0.2), shadow=1.0)
+    drawn = draw_views(3, 32, config, rng_for(0, "augment"), size_px=(32, 32))
+    assert (apply_views_to_label_maps(maps, drawn) == 3).all()
+
+
+def test_an_enlarged_label_map_is_not_shifted():
+    # 2 x 2 to 6 x 6: each label covers three pixels either way.
+    maps = np.array([[[1, 2], [3, 4]]], dtype=np.uint8)
+    drawn = draw_views(1, 2, STILL, rng_for(0, "augment"), size_px=(6, 6))
+    assert np.array_equal(apply_views_to_label_maps(maps, drawn)[0], np.kron(maps[0], np.ones((3, 3))))

@@ -12,8 +12,14 @@ from usfmae.base.input_spec import height_width
 from usfmae.engine.look import depth_basis, shadow_factor, speckle_tiles, tile_side, toned
 from usfmae.engine.views import AugmentConfig, Views, draw_views
 
-Interpolation = Literal["area", "linear", "nearest"]
-_FLAGS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
+Interpolation = Literal["area", "linear", "nearest", "nearest-exact"]
+_FLAGS = {
+    "area": cv2.INTER_AREA,
+    "linear": cv2.INTER_LINEAR,
+    "nearest": cv2.INTER_NEAREST,
+    "nearest-exact": cv2.INTER_NEAREST_EXACT,
+}
+"""OpenCV's "nearest" takes the pixel at the upper left of a place, "nearest-exact" that at its centre."""
 
 
 def augment_batch(
@@ -54,12 +60,26 @@ def apply_views(
     out = np.empty((len(images), *views.size_px), dtype=np.uint8)
     look = _Look(views) if views.config.changes_look else None
     for image, view, row in zip(images, out, rows, strict=True):
-        _cut(image, views, row, out=view)
+        _cut(image, views, row, views.config.interpolation, out=view)
         if look:
             look.change(view, row)
-        across, down = views.flip_across[row], views.flip_down[row]
-        if across or down:
-            cv2.flip(view, -1 if across and down else int(across), dst=view)
+        _flip(view, views, row)
+    return out
+
+
+def apply_views_to_label_maps(
+    label_maps: UInt8[np.ndarray, "n s s"], views: Views
+) -> UInt8[np.ndarray, "n h w"]:
+    """The same cuts, turns and flips as `apply_views`, by nearest neighbour and with the look left alone.
+
+    Args:
+        label_maps: one per row of `views`, of the side that it was drawn for.
+        views: the numbers that the images were changed by.
+    """
+    out = np.empty((len(label_maps), *views.size_px), dtype=np.uint8)
+    for row, (label_map, view) in enumerate(zip(label_maps, out, strict=True)):
+        _cut(label_map, views, row, "nearest-exact", out=view)
+        _flip(view, views, row)
     return out
 
 
@@ -98,11 +118,24 @@ def resized(
     return np.asarray(cv2.resize(image, (width, height), dst=out, interpolation=flag), dtype=np.uint8)
 
 
-def _cut(image: UInt8[np.ndarray, "s s"], views: Views, row: int, *, out: UInt8[np.ndarray, "h w"]) -> None:
-    side, interpolation = len(image), views.config.interpolation
+def _flip(view: UInt8[np.ndarray, "h w"], views: Views, row: int) -> None:
+    across, down = views.flip_across[row], views.flip_down[row]
+    if across or down:
+        cv2.flip(view, -1 if across and down else int(across), dst=view)
+
+
+def _cut(
+    image: UInt8[np.ndarray, "s s"],
+    views: Views,
+    row: int,
+    interpolation: Interpolation,
+    *,
+    out: UInt8[np.ndarray, "h w"],
+) -> None:
+    side = len(image)
     if angle := float(views.angle_deg[row]):
         turn = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), angle, 1.0)
-        flag = cv2.INTER_NEAREST if interpolation == "nearest" else cv2.INTER_LINEAR
+        flag = cv2.INTER_NEAREST if interpolation.startswith("nearest") else cv2.INTER_LINEAR
         image = np.asarray(cv2.warpAffine(image, turn, (side, side), flags=flag), dtype=np.uint8)
     top, left = views.top[row], views.left[row]
     crop = image[top : top + views.height[row], left : left + views.width[row]]
