@@ -108,7 +108,7 @@ def score_with_intervals(
         columns = np.stack([scored[name] for name in METRICS], axis=1)
         return np.concatenate([columns, f1_per_class(labels, probabilities, weights)], axis=1)
 
-    draws = _draw(all_metrics, labels, groups, probabilities.shape[1], config)
+    draws = draw_resamples(all_metrics, labels, groups, probabilities.shape[1], config)
     intervals = [draws.interval(column, config) for column in range(len(draws.value))]
     return Scored(
         metrics=dict(zip(METRICS, intervals[: len(METRICS)], strict=True)),
@@ -146,23 +146,42 @@ def paired_difference(
         after = score_resamples(labels, second, weights, positive=positive)
         return np.stack([after[name] - before[name] for name in METRICS], axis=1)
 
-    draws = _draw(differences, labels, groups, first.shape[1], config)
+    draws = draw_resamples(differences, labels, groups, first.shape[1], config)
     return {name: draws.interval(column, config) for column, name in enumerate(METRICS)}
 
 
-@dataclass(frozen=True)
-class _Draws:
-    value: Float[np.ndarray, " metric"]
-    resampled: Float[np.ndarray, "kept metric"]
-    jackknife: Float[np.ndarray, "group metric"] | None
-    num_groups: int
-    num_skipped: int
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What one or more metrics came to on each draw of patients."""
 
-    def interval(self, column: int, config: BootstrapConfig) -> Interval:
-        """The interval of one metric."""
+    value: Float[np.ndarray, " metric"]
+    """On the data as they are."""
+
+    resampled: Float[np.ndarray, "kept metric"]
+    """On each draw that held every class."""
+
+    jackknife: Float[np.ndarray, "group metric"] | None
+    """Without each patient in turn; None unless `bca` asks for it."""
+
+    num_groups: int
+    """Patients that were drawn from."""
+
+    num_skipped: int
+    """Draws left out because they held no image of some class."""
+
+    def interval(
+        self, column: int, config: BootstrapConfig, *, undefined: str = "a class has no image here"
+    ) -> Interval:
+        """The interval of one metric.
+
+        Args:
+            column: which of the scorer's metrics.
+            config: level and number of draws.
+            undefined: what it means for this metric to be NaN on the data as they are.
+        """
         value = float(self.value[column])
         if np.isnan(value):
-            return Interval(None, None, None, why="not defined: a class has no image here")
+            return Interval(None, None, None, why=f"not defined: {undefined}")
         if self.num_groups < 2:
             return Interval(value, None, None, why="no interval: one patient (or group) only")
         if self.num_skipped > config.num_resamples // 2:
@@ -170,6 +189,8 @@ class _Draws:
             return Interval(value, None, None, why=f"no interval: {skipped} lost a class")
         drawn = self.resampled[:, column]
         drawn = drawn[~np.isnan(drawn)]
+        if len(drawn) < config.num_resamples // 2:
+            return Interval(value, None, None, why="no interval: not defined on most resamples")
         ratios = np.array([(1 - config.level) / 2, (1 + config.level) / 2])
         if self.jackknife is not None:
             ratios = _bca_ratios(value, drawn, self.jackknife[:, column], ratios)
@@ -177,13 +198,24 @@ class _Draws:
         return Interval(value, float(low), float(high))
 
 
-def _draw(
+def draw_resamples(
     scorer: Scorer,
     labels: Int[np.ndarray, " image"],
     groups: Int[np.ndarray, " image"],
     num_classes: int,
     config: BootstrapConfig,
-) -> _Draws:
+) -> Draws:
+    """Score the data as they are and on `config.num_resamples` draws of whole patients.
+
+    Draws without an image of a class that the data hold are left out and counted.
+
+    Args:
+        scorer: turns weights, a row per draw, into metrics, a column each; NaN where not defined.
+        labels: true classes.
+        groups: the patient of each image, any integers.
+        num_classes: classes that labels count into.
+        config: number of draws, seed, and whether `bca` needs the patients left out in turn.
+    """
     names, member = np.unique(groups, return_inverse=True)
     num_groups = len(names)
     once = np.ones((1, len(labels)))
@@ -200,7 +232,7 @@ def _draw(
             kept.append(scorer(weights[whole]))
     value = scorer(once)[0]
     resampled = np.concatenate(kept) if kept else np.empty((0, len(value)))
-    return _Draws(
+    return Draws(
         value=value,
         resampled=resampled,
         jackknife=_jackknife(scorer, member, rows_at_once) if config.method == "bca" else None,
