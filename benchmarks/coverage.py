@@ -43,12 +43,13 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("two classes, 200 patients", 200, (0.68, 0.32), 1.5, 0.6),
+    Setting("two classes, 200 patients", 200, (0.68, 0.32), 1.1, 0.6),
+    Setting("two classes, 200 patients, better", 200, (0.68, 0.32), 1.5, 0.6),
     Setting("four classes, 200 patients", 200, (0.4, 0.3, 0.2, 0.1), 1.5, 0.6),
     Setting("two classes, 50 patients", 50, (0.68, 0.32), 1.5, 0.6),
-    Setting("two classes, 200 patients, strong", 200, (0.68, 0.32), 3.0, 0.6),
+    Setting("two classes, 200 patients, near 1", 200, (0.68, 0.32), 3.0, 0.6),
 )
-"""The first two are what is wanted; the others say where it ends: few patients, an AUROC near 1."""
+"""The first three are what is wanted; the others say where it ends: few patients, an AUROC near 1."""
 
 
 def drawn(
@@ -108,7 +109,7 @@ def main() -> None:
     for setting in SETTINGS:
         cover(setting, args.experiments, args.resamples, figures)
     wanted = [
-        figures[f"{setting.name}: {metric}, percentile"] for setting in SETTINGS[:2] for metric in METRICS
+        figures[f"{setting.name}: {metric}, percentile"] for setting in SETTINGS[:3] for metric in METRICS
     ]
     verdict = all(WANTED[0] <= value <= WANTED[1] for value in wanted)
     print(json.dumps({**figures, "experiments": args.experiments, "as_wanted": verdict}))

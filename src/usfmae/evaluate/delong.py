@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import ndtr, ndtri
+from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import rankdata
 
 from usfmae.evaluate.statistics import Interval
@@ -35,7 +35,7 @@ class AurocTest:
     """Two AUROCs on the same images and the test of their difference."""
 
     first: Interval
-    """AUROC of the baseline, bounds normal and cut off at 0 and 1."""
+    """AUROC of the baseline; bounds normal on the logit scale, which holds the truth more often near 1."""
 
     second: Interval
     """AUROC of the contender."""
@@ -213,10 +213,11 @@ def _z_and_p(change: float, variance: float) -> tuple[float | None, float | None
 
 
 def _area_interval(area: float, variance: float, level: float) -> Interval:
+    """Normal on the logit scale (Pepe 2003, "The Statistical Evaluation of Medical Tests", sec. 5.2)."""
     if variance < ALIKE:
         return Interval(area, None, None, why="no interval: all images are placed alike")
-    half = float(ndtri((1 + level) / 2) * np.sqrt(variance))
-    return Interval(area, max(0.0, area - half), min(1.0, area + half))
+    half = float(ndtri((1 + level) / 2) * np.sqrt(variance)) / (area * (1 - area))
+    return Interval(area, float(expit(logit(area) - half)), float(expit(logit(area) + half)))
 
 
 def _difference_interval(change: float, variance: float, level: float) -> Interval:
