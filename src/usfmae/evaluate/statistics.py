@@ -150,6 +150,25 @@ def paired_difference(
     return {name: draws.interval(column, config) for column, name in enumerate(METRICS)}
 
 
+def intervals_over_groups(
+    scorer: Scorer, groups: Int[np.ndarray, " image"], *, config: BootstrapConfig, undefined: str
+) -> tuple[Interval, ...]:
+    """Intervals of any numbers that follow from weights of images, on the same draws as all others.
+
+    Args:
+        scorer: turns weights of images into numbers; NaN where one is not defined.
+        groups: the patient of each image, any integers.
+        config: number of draws, level, method, seed.
+        undefined: why a number that is NaN on the data as they are is not defined.
+
+    Returns:
+        One interval per column of `scorer`; draws in which a number is not defined do not count for it.
+    """
+    draws = draw_resamples(scorer, np.zeros(len(groups), dtype=np.int64), groups, 1, config)
+    columns = range(len(draws.value))
+    return tuple(draws.interval(column, config, undefined=undefined) for column in columns)
+
+
 @dataclass(frozen=True, eq=False)
 class Draws:
     """What one or more metrics came to on each draw of patients."""
