@@ -112,3 +112,16 @@ def test_missing_weights_leave_no_folder_behind(task, tmp_path):
     with pytest.raises(WeightsError, match="no such weights file"):
         knn(task, tmp_path / "nothing.safetensors", tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_validation_images_are_answered_too(task, weights, tmp_path):
+    knn(task, weights, tmp_path / "r")
+    told = read_predictions(tmp_path / "r/validation_predictions.csv")
+    expected = [task.items[i].name for split in task.splits for i in split.val.tolist()]
+    assert list(told.paths) == expected
+    assert set(told.folds) == {"fold-2", "fold-3"}
+    for fold in ("fold-2", "fold-3"):
+        tested = {
+            task.items[i].name for split in task.splits if split.name == fold for i in split.test.tolist()
+        }
+        assert not tested & {path for path, name in zip(told.paths, told.folds, strict=True) if name == fold}

@@ -7,7 +7,8 @@ import pytest
 from usfmae.base.errors import DatasetError, LeakError, SettingError
 from usfmae.base.files import read_json
 from usfmae.datasets.fake import fake_dataset
-from usfmae.evaluate.protocol import TaskConfig, load_task, read_images, write_splits
+from usfmae.evaluate.prepared import read_images
+from usfmae.evaluate.protocol import TaskConfig, TaskSource, load_task, write_splits
 from usfmae.images.prepare import prepare
 from usfmae.images.read import read_frame
 
@@ -150,3 +151,27 @@ def test_more_than_two_classes_have_no_positive_one(tmp_path):
     root = fake_dataset("busi", tmp_path / "d", num_patients=18)
     task = load_task("busi", root, config=SMALL)
     assert (len(task.classes), task.positive, task.group_kind) == (3, None, "near-duplicate cluster")
+
+
+def test_each_label_seed_draws_other_labels_for_the_same_test(fake_bus_bra):
+    draws = [
+        load_task(
+            "bus-bra",
+            fake_bus_bra,
+            config=TaskConfig(size_px=32, folds=(2,), label_ratio=0.5, label_seed=seed),
+        ).splits[0]
+        for seed in (None, 0, 1)
+    ]
+    np.testing.assert_array_equal(draws[0].train, draws[1].train)
+    assert not np.array_equal(draws[1].train, draws[2].train)
+    for side in ("val", "test"):
+        np.testing.assert_array_equal(getattr(draws[1], side), getattr(draws[2], side))
+
+
+def test_several_tasks_of_one_source_share_their_images(fake_bus_bra):
+    source = TaskSource("bus-bra", fake_bus_bra)
+    one, other = (source.task(TaskConfig(size_px=32, folds=(fold,))) for fold in (2, 3))
+    assert one.images is other.images
+    assert source.task(TaskConfig(size_px=16)).images is not one.images
+    alone = load_task("bus-bra", fake_bus_bra, config=TaskConfig(size_px=32, folds=(3,)))
+    assert other.sha256() == alone.sha256()

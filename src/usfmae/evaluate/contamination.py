@@ -10,8 +10,9 @@ from jaxtyping import UInt8
 
 from usfmae.datasets.duplicates import NEAR_DUPLICATE_LIKENESS, near_duplicate_matches
 from usfmae.datasets.record import Item
-from usfmae.evaluate.protocol import Task, read_images
-from usfmae.evaluate.start import Start
+from usfmae.evaluate.prepared import read_images
+from usfmae.evaluate.protocol import Task
+from usfmae.evaluate.start import Init
 from usfmae.images.fingerprint import content_hash, fingerprint
 from usfmae.images.read import read_frame
 
@@ -52,12 +53,12 @@ def joint_pool(pools: Sequence[PretrainingPool], *, missing: Sequence[str] = ())
     )
 
 
-def check_contamination(task: Task, start: Start, pool: PretrainingPool | None) -> dict[str, Any]:
+def check_contamination(task: Task, init: Init, pool: PretrainingPool | None) -> dict[str, Any]:
     """Count the test images that are in the pretraining pool, by equal pixels and by look.
 
     Args:
         task: with images of the same size as those of the pool, since the hash is one of prepared pixels.
-        start: the encoder before evaluation; a random one has seen nothing.
+        init: where the encoder comes from; a random one has seen nothing.
         pool: what it was pretrained on; None if that is not known.
 
     Returns:
@@ -66,8 +67,8 @@ def check_contamination(task: Task, start: Start, pool: PretrainingPool | None) 
         first and first_near (names) where there is a match, and pools_missing where there are any; or
         checked and why.
     """
-    if start.init != "pretrained":
-        return {"checked": False, "why": SCRATCH if start.init == "scratch" else IMAGENET}
+    if init != "pretrained":
+        return {"checked": False, "why": SCRATCH if init == "scratch" else IMAGENET}
     if pool is None:
         return {"checked": False, "why": NO_POOL}
     tested = np.unique(np.concatenate([split.test for split in task.splits])).tolist()

@@ -24,7 +24,7 @@ from usfmae.evaluate.contamination import PretrainingPool, check_contamination
 from usfmae.evaluate.finetune_config import FinetuneConfig
 from usfmae.evaluate.fold_folders import fold_facts, fold_folder, gather_metrics, learn_each_split
 from usfmae.evaluate.fold_training import class_probabilities, train_on_split
-from usfmae.evaluate.predictions import PREDICTIONS_FILE, read_predictions, write_predictions
+from usfmae.evaluate.predictions import PREDICTIONS_FILE, VALIDATION_FILE, read_predictions, write_predictions
 from usfmae.evaluate.protocol import Task
 from usfmae.evaluate.result import RESULT_FILE, FoldResult, finish_result, fold_predictions, open_result
 from usfmae.evaluate.start import Weights, open_start, warn_of_other_showing
@@ -120,7 +120,7 @@ def finetune(
         facts={
             "seed": config.seed,
             "weights_sha256": start.sha256,
-            "contamination": check_contamination(task, start, pretraining_pool),
+            "contamination": check_contamination(task, start.init, pretraining_pool),
             "epochs": config.epochs,
             "seconds": sum(fold.facts["seconds"] for fold in folds),
             "peak_memory_gb": max(fold.facts["peak_memory_gb"] for fold in folds),
@@ -155,6 +155,12 @@ def _train_and_test(
     probabilities = class_probabilities(
         module, task.images[split.test], input_spec=start.input_spec, mirror=config.mirror_test
     )
+    if len(watched := task.watched(split)):
+        seen = class_probabilities(
+            module, task.images[watched], input_spec=start.input_spec, mirror=config.mirror_test
+        )
+        told = fold_predictions(task, split, seen, on_validation=True)
+        write_predictions(folder / VALIDATION_FILE, told)
     save_classifier(folder / CLASSIFIER_FILE, module, classes=task.classes, input_spec=start.input_spec)
     write_predictions(folder / PREDICTIONS_FILE, fold_predictions(task, split, probabilities))
     return {
@@ -165,5 +171,11 @@ def _train_and_test(
 
 
 def _finished(out: Path, split: Split) -> FoldResult:
-    predictions = read_predictions(fold_folder(out, split) / PREDICTIONS_FILE)
-    return FoldResult(split, predictions, fold_facts(out, split))
+    folder = fold_folder(out, split)
+    watched = folder / VALIDATION_FILE
+    return FoldResult(
+        split,
+        read_predictions(folder / PREDICTIONS_FILE),
+        read_predictions(watched) if watched.exists() else None,
+        fold_facts(out, split),
+    )

@@ -53,7 +53,7 @@ def learn_each_split(out: Path, task: Task, *, record: dict[str, Any], learn: Le
     try:
         for split in task.splits:
             folder = fold_folder(out, split)
-            with _locked(folder) as mine:
+            with locked(folder) as mine:
                 if mine and not (folder / FOLD_FILE).exists():
                     _learn(split, folder, learn)
                 elif not mine:
@@ -102,7 +102,7 @@ def _learn(split: Split, folder: Path, learn: Learn) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
+def locked(folder: Path) -> Iterator[bool]:
     """Whether this process alone may work in `folder`; the lock of a killed process is gone with it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:

@@ -31,8 +31,11 @@ from usfmae.models.vit import ViTConfig
 log = get_logger(__name__)
 
 Features = Float32[np.ndarray, "n d"]
-Judge = Callable[[Features, Split], tuple[Float64[np.ndarray, "test class"], dict[str, Any]]]
-"""From the features of all images and a split to probabilities of its test images, and facts to tell."""
+Told = Callable[[Features], Float64[np.ndarray, "n class"]]
+"""From the features of some images to their probabilities."""
+
+Judge = Callable[[Features, Split], tuple[Told, dict[str, Any]]]
+"""From the features of all images and a split to what tells classes apart there, and facts to report."""
 
 
 class FrozenConfig(Config):
@@ -116,16 +119,19 @@ def evaluate_knn(
         WeightsError: the weights cannot be used.
     """
 
-    def judge(features: Features, split: Split) -> tuple[Float64[np.ndarray, "test class"], dict[str, Any]]:
+    def judge(features: Features, split: Split) -> tuple[Told, dict[str, Any]]:
         learnt = task.learnt_from(split)
-        votes = knn_probabilities(
-            features[learnt],
-            task.labels[learnt],
-            features[split.test],
-            num_classes=len(task.classes),
-            k=config.k,
-            temperature=config.temperature,
-        )
+
+        def votes(asked: Features) -> Float64[np.ndarray, "n class"]:
+            return knn_probabilities(
+                features[learnt],
+                task.labels[learnt],
+                asked,
+                num_classes=len(task.classes),
+                k=config.k,
+                temperature=config.temperature,
+            )
+
         return votes, {}
 
     job = _Job(task, weights, out, config, device, like, pretraining_pool, resume, overwrite)
@@ -149,7 +155,7 @@ def evaluate_linear_probe(
     The penalty is chosen on validation images; the choice stands in `folds` of the result.
     """
 
-    def judge(features: Features, split: Split) -> tuple[Float64[np.ndarray, "test class"], dict[str, Any]]:
+    def judge(features: Features, split: Split) -> tuple[Told, dict[str, Any]]:
         learnt, watched = task.learnt_from(split), task.watched(split)
         probe = fit_linear_probe(
             features[learnt],
@@ -160,7 +166,7 @@ def evaluate_linear_probe(
             balanced=config.balanced,
         )
         losses = {f"{c:g}": loss for c, loss in probe.val_log_loss.items()}
-        return probe.probabilities(features[split.test]), {"c": probe.c, "val_log_loss": losses}
+        return probe.probabilities, {"c": probe.c, "val_log_loss": losses}
 
     job = _Job(task, weights, out, config, device, like, pretraining_pool, resume, overwrite)
     return _evaluate("linear-probe", judge, job)
@@ -220,8 +226,15 @@ def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
     )
     folds = []
     for split in task.splits:
-        probabilities, facts = judge(features, split)
-        folds.append(FoldResult(split, fold_predictions(task, split, probabilities), facts))
+        told, facts = judge(features, split)
+        watched = task.watched(split)
+        on_validation = (
+            fold_predictions(task, split, told(features[watched]), on_validation=True)
+            if len(watched)
+            else None
+        )
+        tested = fold_predictions(task, split, told(features[split.test]))
+        folds.append(FoldResult(split, tested, on_validation, facts))
     return finish_result(
         job.out,
         task,
@@ -231,7 +244,7 @@ def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
         facts={
             "seed": config.seed,
             "weights_sha256": start.sha256,
-            "contamination": check_contamination(task, start, job.pretraining_pool),
+            "contamination": check_contamination(task, start.init, job.pretraining_pool),
             "epochs": None,
             "seconds": time.perf_counter() - started,
             "peak_memory_gb": peak_memory_gb(where),

@@ -25,7 +25,7 @@ from usfmae.evaluate.statistics import BootstrapConfig, Interval, intervals_over
 OVERLAP_METRICS = ("dice", "iou", "hd95")
 """Fields of `Overlap`, in order."""
 
-NOWHERE = "not defined: the structure is in no image, neither drawn nor predicted"
+NOWHERE = "the structure is in no image, neither drawn nor predicted"
 
 _FOUR_NEIGHBOURS = generate_binary_structure(2, 1)
 

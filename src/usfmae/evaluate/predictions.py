@@ -17,6 +17,9 @@ from usfmae.base.errors import FolderError
 from usfmae.base.files import write_text
 
 PREDICTIONS_FILE = "predictions.csv"
+VALIDATION_FILE = "validation_predictions.csv"
+"""The same of validation images, for thresholds and temperatures; with several folds an image may be there
+more than once."""
 _FIXED = ("path", "group", "fold", "label")
 _PROBABILITY = "prob_"
 
@@ -69,14 +72,24 @@ def pooled(parts: Sequence[Predictions]) -> Predictions:
     Raises:
         ValueError: the parts have other classes, or an image is tested twice.
     """
+    together = joined(parts)
+    if len(set(together.paths)) != len(together.paths):
+        twice = len(together.paths) - len(set(together.paths))
+        raise ValueError(f"{twice} images are tested in more than one fold")
+    return together
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The rows of several tables one after another; an image may be in several.
+
+    Raises:
+        ValueError: the parts have other classes.
+    """
     if len({part.classes for part in parts}) != 1:
         raise ValueError("only predictions over the same classes can be pooled")
-    paths = tuple(path for part in parts for path in part.paths)
-    if len(set(paths)) != len(paths):
-        raise ValueError(f"{len(paths) - len(set(paths))} images are tested in more than one fold")
     return Predictions(
         classes=parts[0].classes,
-        paths=paths,
+        paths=tuple(path for part in parts for path in part.paths),
         groups=tuple(group for part in parts for group in part.groups),
         folds=tuple(fold for part in parts for fold in part.folds),
         labels=np.concatenate([part.labels for part in parts]),

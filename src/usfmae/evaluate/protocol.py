@@ -5,9 +5,6 @@ grey bytes: 1,500 images of 256 px take 100 MB.
 """
 
 import hashlib
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,15 +13,14 @@ from jaxtyping import Int64, UInt8
 from pydantic import Field
 
 from usfmae.base.config import Config, nearest
-from usfmae.base.errors import DatasetError, ImageError, SettingError
+from usfmae.base.errors import DatasetError, SettingError
 from usfmae.base.files import write_json
 from usfmae.base.input_spec import Crop, Fit
-from usfmae.base.logs import get_logger, progress_bar
+from usfmae.base.logs import get_logger
 from usfmae.datasets.record import Item, LabelledSet
 from usfmae.datasets.registry import read_dataset
 from usfmae.datasets.splits import Split, check_no_leak, label_fraction, official_splits
-from usfmae.images.prepare import prepare
-from usfmae.images.read import read_frame
+from usfmae.evaluate.prepared import read_images
 
 log = get_logger(__name__)
 
@@ -64,6 +60,9 @@ class TaskConfig(Config):
 
     split_seed: int = Field(default=0, ge=0)
     """Of carved sides and label fractions; kept apart from the training seed, so that test sides stay."""
+
+    label_seed: int | None = Field(default=None, ge=0)
+    """Of label fractions alone, for several draws of few labels on one test side; None for `split_seed`."""
 
     def model_post_init(self, _context: object) -> None:
         if self.learn_from_val and self.label_ratio < 1:
@@ -130,32 +129,73 @@ class Task:
 
 
 def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None = None) -> Task:
-    """Read a labelled dataset and its official splits.
+    """Read a labelled dataset and its official splits; see `TaskSource.task`.
 
     Args:
         name: name of the dataset's card, "folder" for a user's own.
         root: its folder.
         config: folds, label fraction, size and so on.
         workers: reading threads; None for one per core, at most 8.
+    """
+    return TaskSource(name, root, workers=workers).task(config)
+
+
+class TaskSource:
+    """A labelled dataset on this disk, of which several tasks may be made; files are read once for each
+    way of showing them.
+
+    Args:
+        name: name of the dataset's card, "folder" for a user's own.
+        root: its folder.
+        workers: reading threads; None for one per core, at most 8.
 
     Raises:
-        SettingError: no such dataset, fold or class.
-        DatasetError: labels are missing, only one class is there, or files cannot be read.
-        LeakError: a patient is on two sides.
+        SettingError: no such dataset.
+        DatasetError: labels are missing, or only one class is there.
     """
-    labelled_set = _with_labels(read_dataset(name, root))
+
+    def __init__(self, name: str, root: Path, *, workers: int | None = None) -> None:
+        self.name, self.root, self.workers = name, root, workers
+        self.labelled_set = _with_labels(read_dataset(name, root))
+        self._shown: dict[tuple[int, Fit, Crop], tuple[UInt8[np.ndarray, "n s s"], dict[int, str]]] = {}
+
+    def images(
+        self, *, size_px: int, fit: Fit, crop: Crop
+    ) -> tuple[UInt8[np.ndarray, "n s s"], dict[int, str]]:
+        """All images prepared in one way, and what was wrong with some; see `read_images`."""
+        way = (size_px, fit, crop)
+        if way not in self._shown:
+            items = self.labelled_set.items
+            self._shown[way] = read_images(items, size_px=size_px, fit=fit, crop=crop, workers=self.workers)
+        return self._shown[way]
+
+    def task(self, config: TaskConfig) -> Task:
+        """The images, labels and official splits under some settings.
+
+        Raises:
+            SettingError: no such fold or class.
+            DatasetError: a side lacks a class, or files cannot be read.
+            LeakError: a patient is on two sides.
+        """
+        return _task(self, config)
+
+
+def _task(source: TaskSource, config: TaskConfig) -> Task:
+    labelled_set = source.labelled_set
     splits = official_splits(labelled_set, seed=config.split_seed, val_ratio=config.val_ratio)
     splits = chosen_splits(splits, config.folds)
     if config.label_ratio < 1:
         splits = tuple(
             label_fraction(
-                split, labelled_set.labels, labelled_set.groups, config.label_ratio, config.split_seed
+                split,
+                labelled_set.labels,
+                labelled_set.groups,
+                config.label_ratio,
+                config.split_seed if config.label_seed is None else config.label_seed,
             )
             for split in splits
         )
-    images, problems = read_images(
-        labelled_set.items, size_px=config.size_px, fit=config.fit, crop=config.crop, workers=workers
-    )
+    images, problems = source.images(size_px=config.size_px, fit=config.fit, crop=config.crop)
     notes = labelled_set.notes
     if problems:
         unreadable = tolerated(problems, len(images), config.max_unreadable_ratio)
@@ -166,8 +206,8 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
         check_no_leak(split, labelled_set.groups)
         _check_classes(labelled_set, split)
     return Task(
-        name=name,
-        root=root,
+        name=source.name,
+        root=source.root,
         config=config,
         classes=labelled_set.classes,
         positive=_positive(labelled_set.classes, config.positive),
@@ -178,44 +218,6 @@ def load_task(name: str, root: Path, *, config: TaskConfig, workers: int | None 
         splits=splits,
         notes=notes,
     )
-
-
-def read_images(
-    items: Sequence[Item],
-    *,
-    size_px: int,
-    fit: Fit = "pad",
-    crop: Crop = "none",
-    workers: int | None = None,
-) -> tuple[UInt8[np.ndarray, "n s s"], dict[int, str]]:
-    """Read and prepare one frame of each item, the first of a clip, in several threads with a progress bar.
-
-    Args:
-        items: images, clips or volumes.
-        size_px: side of the prepared images.
-        fit: how they are made square.
-        crop: what of them is shown.
-        workers: threads; decoding and resizing run outside of Python's lock.
-
-    Returns:
-        Prepared grey images, black where reading failed, and what was wrong by index.
-    """
-    images = np.zeros((len(items), size_px, size_px), dtype=np.uint8)
-    problems: dict[int, str] = {}
-
-    def read(index: int) -> None:
-        try:
-            item = items[index]
-            frame = read_frame(item.path, item.frame or 0, key=item.array)
-            images[index] = prepare(frame, size_px=size_px, fit=fit, crop=crop)
-        except ImageError as error:
-            problems[index] = error.message
-
-    threads = workers or min(8, len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(threads) as pool, progress_bar("read images", total=len(items)) as bar:
-        for _ in pool.map(read, range(len(items))):
-            bar.advance()
-    return images, problems
 
 
 def write_splits(out: Path, task: Task) -> None:

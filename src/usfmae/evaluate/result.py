@@ -15,7 +15,15 @@ from usfmae.base.files import claim_folder, read_json, write_json
 from usfmae.base.record import made_by
 from usfmae.datasets.splits import Split
 from usfmae.evaluate.metrics import confusion_matrix, predicted_classes
-from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, per_group, pooled, write_predictions
+from usfmae.evaluate.predictions import (
+    PREDICTIONS_FILE,
+    VALIDATION_FILE,
+    Predictions,
+    joined,
+    per_group,
+    pooled,
+    write_predictions,
+)
 from usfmae.evaluate.protocol import Task, write_splits
 from usfmae.evaluate.statistics import BootstrapConfig, Scored, score_with_intervals
 
@@ -39,21 +47,27 @@ class FoldResult:
     predictions: Predictions
     """What was said about its test images."""
 
+    on_validation: Predictions | None = None
+    """What was said about its validation images, on which thresholds and temperatures may be chosen; None
+    where there are none."""
+
     facts: dict[str, Any] = field(default_factory=dict)
     """What else is to be told: seconds, the C that validation chose."""
 
 
 def fold_predictions(
-    task: Task, split: Split, probabilities: Float64[np.ndarray, "test class"]
+    task: Task, split: Split, probabilities: Float64[np.ndarray, "n class"], *, on_validation: bool = False
 ) -> Predictions:
-    """The predictions for the test images of a split, one row per image in the order of `split.test`."""
-    tested = split.test.tolist()
+    """The predictions for the test images of a split, one row per image in the order of `split.test`; or for
+    its validation images, in the order of `task.watched(split)`."""
+    indices = task.watched(split) if on_validation else split.test
+    tested = indices.tolist()
     return Predictions(
         classes=task.classes,
         paths=tuple(task.items[index].name for index in tested),
         groups=tuple(task.items[index].group for index in tested),
         folds=(split.name,) * len(tested),
-        labels=task.labels[split.test],
+        labels=task.labels[indices],
         probabilities=probabilities.astype(np.float64),
     )
 
@@ -149,6 +163,8 @@ def finish_result(
         **facts,
     }
     write_predictions(out / PREDICTIONS_FILE, predictions)
+    if watched := [fold.on_validation for fold in folds if fold.on_validation is not None]:
+        write_predictions(out / VALIDATION_FILE, joined(watched))
     write_json(out / RESULT_FILE, result)
     write_json(out / RUN_FILE, {**record, "status": "finished"})
     return result
