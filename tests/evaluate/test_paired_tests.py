@@ -222,3 +222,8 @@ def test_holm_keeps_the_order_and_lies_between_p_and_bonferroni():
 def test_holm_takes_p_values_only():
     with pytest.raises(ValueError, match="between 0 and 1"):
         holm_correction([0.1, float("nan")])
+
+
+def test_a_single_fold_that_differs_proves_nothing():
+    assert wilcoxon_test(np.array([0.7, 0.8]), np.array([0.7, 0.9])).p == 1
+    assert wilcoxon_test(np.array([0.7]), np.array([0.9])).p == 1

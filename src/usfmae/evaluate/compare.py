@@ -27,9 +27,7 @@ def compare_results(first: Path, second: Path, *, bootstrap: BootstrapConfig | N
     """
     before, after = read_json(first / RESULT_FILE), read_json(second / RESULT_FILE)
     baseline = read_predictions(first / PREDICTIONS_FILE)
-    contender = _in_order_of(
-        baseline, read_predictions(second / PREDICTIONS_FILE), first=first, second=second
-    )
+    contender = in_order_of(baseline, read_predictions(second / PREDICTIONS_FILE), first=first, second=second)
     positive = before.get("positive")
     differences = paired_difference(
         baseline.labels,
@@ -48,7 +46,18 @@ def compare_results(first: Path, second: Path, *, bootstrap: BootstrapConfig | N
     }
 
 
-def _in_order_of(wanted: Predictions, found: Predictions, *, first: Path, second: Path) -> Predictions:
+def in_order_of(wanted: Predictions, found: Predictions, *, first: Path, second: Path) -> Predictions:
+    """The rows of `found` in the order of `wanted`.
+
+    Args:
+        wanted: gives the order.
+        found: the same test images.
+        first: what `wanted` is, for messages.
+        second: what `found` is.
+
+    Raises:
+        FolderError: other classes, other images, or other true classes.
+    """
     if wanted.classes != found.classes:
         raise FolderError(
             f"{second}: tells apart {', '.join(found.classes)}, {first} {', '.join(wanted.classes)}",

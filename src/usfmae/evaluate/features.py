@@ -1,5 +1,6 @@
 """One vector per image from a frozen encoder."""
 
+from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 
 import numpy as np
@@ -12,6 +13,31 @@ from usfmae.engine.augment import whole_batch
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision, to_input
 from usfmae.models.classifier import PoolName, pool_tokens
 from usfmae.models.encoder import Encoder
+
+
+class FeatureStore:
+    """Features that were made already, for evaluations of one encoder on many splits of one set."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Hashable, int], tuple[object, Float32[np.ndarray, "n width"]]] = {}
+
+    def get(
+        self,
+        encoder: Hashable,
+        images: UInt8[np.ndarray, "n s s"],
+        make: Callable[[], Float32[np.ndarray, "n width"]],
+    ) -> Float32[np.ndarray, "n width"]:
+        """The features of these images (this array, not an equal one), made at the first call.
+
+        Args:
+            encoder: all that decides the features: hash of the weights, pooling, input and so on.
+            images: prepared.
+            make: encodes them.
+        """
+        key = (encoder, id(images))
+        if key not in self._kept:
+            self._kept[key] = (images, make())  # the array is kept so that its id stays its own
+        return self._kept[key][1]
 
 
 def encode_images(

@@ -11,13 +11,13 @@ from jaxtyping import Float32, Float64
 from pydantic import Field
 
 from usfmae.base.config import Config
-from usfmae.base.files import read_json
+from usfmae.base.files import read_json, write_by
 from usfmae.base.logs import get_logger
 from usfmae.datasets.splits import Split
 from usfmae.engine.devices import DeviceName, PrecisionName, pick_device, set_up_cpu
 from usfmae.engine.meters import peak_memory_gb
 from usfmae.evaluate.contamination import PretrainingPool, check_contamination
-from usfmae.evaluate.features import encode_images
+from usfmae.evaluate.features import FeatureStore, encode_images
 from usfmae.evaluate.knn import knn_probabilities
 from usfmae.evaluate.linear_probe import fit_linear_probe
 from usfmae.evaluate.protocol import Task, TaskConfig
@@ -29,6 +29,9 @@ from usfmae.models.encoders import EncoderName
 from usfmae.models.vit import ViTConfig
 
 log = get_logger(__name__)
+
+FEATURES_FILE = "test_features.npz"
+"""What nearest neighbours saw of the test images, in the order of `predictions.csv`; half precision."""
 
 Features = Float32[np.ndarray, "n d"]
 Told = Callable[[Features], Float64[np.ndarray, "n class"]]
@@ -95,6 +98,7 @@ def evaluate_knn(
     device: DeviceName = "auto",
     like: Path | None = None,
     pretraining_pool: PretrainingPool | None = None,
+    store: FeatureStore | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -108,6 +112,7 @@ def evaluate_knn(
         device: where the encoder runs.
         like: with "scratch", weights whose shape is taken.
         pretraining_pool: what the encoder was pretrained on, to count test images in it.
+        store: features made by earlier evaluations of the same images, and by this one for later ones.
         resume: return the result if it is there, else make it.
         overwrite: delete an earlier result first.
 
@@ -134,7 +139,7 @@ def evaluate_knn(
 
         return votes, {}
 
-    job = _Job(task, weights, out, config, device, like, pretraining_pool, resume, overwrite)
+    job = _Job(task, weights, out, config, device, like, pretraining_pool, store, resume, overwrite)
     return _evaluate("knn", judge, job)
 
 
@@ -147,6 +152,7 @@ def evaluate_linear_probe(
     device: DeviceName = "auto",
     like: Path | None = None,
     pretraining_pool: PretrainingPool | None = None,
+    store: FeatureStore | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -168,7 +174,7 @@ def evaluate_linear_probe(
         losses = {f"{c:g}": loss for c, loss in probe.val_log_loss.items()}
         return probe.probabilities, {"c": probe.c, "val_log_loss": losses}
 
-    job = _Job(task, weights, out, config, device, like, pretraining_pool, resume, overwrite)
+    job = _Job(task, weights, out, config, device, like, pretraining_pool, store, resume, overwrite)
     return _evaluate("linear-probe", judge, job)
 
 
@@ -183,6 +189,7 @@ class _Job:
     device: DeviceName
     like: Path | None
     pretraining_pool: PretrainingPool | None
+    store: FeatureStore | None
     resume: bool
     overwrite: bool
 
@@ -216,14 +223,32 @@ def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
         log.info("%s: is finished already", job.out)
         earlier: dict[str, Any] = read_json(job.out / RESULT_FILE)
         return earlier
-    features = encode_images(
-        start.encoder.to(where),
-        task.images,
-        input_spec=start.input_spec,
-        pool=config.pool,
-        precision=config.precision,
-        title="encode",
+    decides = (
+        start.sha256 or (config.network.model_dump_json(), config.seed, job.like),
+        config.encoder,
+        start.input_spec.model_dump_json(),
+        config.pool,
+        config.precision,
+        where,
     )
+    features = (job.store or FeatureStore()).get(
+        decides,
+        task.images,
+        lambda: encode_images(
+            start.encoder.to(where),
+            task.images,
+            input_spec=start.input_spec,
+            pool=config.pool,
+            precision=config.precision,
+            title="encode",
+        ),
+    )
+    if method == "knn":
+        tested = np.concatenate([split.test for split in task.splits])
+        write_by(
+            job.out / FEATURES_FILE,
+            lambda path: np.savez(path, features=features[tested].astype(np.float16)),
+        )
     folds = []
     for split in task.splits:
         told, facts = judge(features, split)
@@ -233,8 +258,8 @@ def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
             if len(watched)
             else None
         )
-        tested = fold_predictions(task, split, told(features[split.test]))
-        folds.append(FoldResult(split, tested, on_validation, facts))
+        on_test = fold_predictions(task, split, told(features[split.test]))
+        folds.append(FoldResult(split, on_test, on_validation, facts))
     return finish_result(
         job.out,
         task,

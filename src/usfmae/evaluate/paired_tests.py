@@ -258,9 +258,9 @@ def wilcoxon_test(first: Float[np.ndarray, " fold"], second: Float[np.ndarray, "
     change = np.round(second - first, 12)  # so that 0.72 - 0.71 and 0.62 - 0.61 are a tie
     apart = change[change != 0]
     p = 1.0
-    if len(apart):
-        method = stats.PermutationMethod() if len(apart) <= 13 else "auto"
-        p = float(stats.wilcoxon(apart, method=method).pvalue)
+    if len(apart) > 1:  # of a single fold either sign is as likely: p is 1
+        exact = len(apart) <= 13
+        p = float(stats.wilcoxon(apart, method=stats.PermutationMethod() if exact else "auto").pvalue)
     return WilcoxonTest(
         num_better=int((change > 0).sum()),
         num_worse=int((change < 0).sum()),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
+from jaxtyping import Float
 
 Number = int | float
 """JSON and counts give whole numbers too."""
@@ -121,6 +122,36 @@ class Row:
     low: Number | None
     high: Number | None
     colour: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Dots of one kind."""
+
+    name: str
+    at: Float[np.ndarray, "n 2"]
+
+
+def scatter_chart(kinds: Sequence[Points], *, title: str) -> str:
+    """Dots in a plane whose axes mean nothing, such as features laid out by t-SNE.
+
+    Args:
+        kinds: at least one dot in all; more than six kinds repeat colours.
+        title: what a screen reader says, and what stands above.
+    """
+    everything = np.concatenate([kind.at for kind in kinds])
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    spread = np.where(high > low, high - low, 1.0)
+    width, height, air = 400, 380, 10
+    size = np.array([width, height]) - 2 * air
+    parts = []
+    for number, kind in enumerate(kinds):
+        placed = air + (kind.at - low) / spread * size
+        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in placed.tolist())
+        parts.append(f'<g class="dots c{number % NUM_COLOURS}" opacity="0.75">{dots}</g>')
+    picture = _svg(parts, title=title, width=width, height=height)
+    legend = _legend([kind.name for kind in kinds])
+    return f'<div><h3>{escape(title)}</h3><figure class="chart square">{picture}{legend}</figure></div>'
 
 
 def interval_chart(rows: Sequence[Row], *, title: str, x_label: str) -> str:

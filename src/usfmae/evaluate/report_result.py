@@ -1,10 +1,12 @@
 """The part of a report about one evaluation: metrics, ROC, confusion matrix, folds, notes."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from usfmae.base.page import UNKNOWN, count, duration, number, sentences, table
 from usfmae.evaluate.metrics import METRICS
@@ -108,7 +110,15 @@ def _confusion(result: ResultFolder) -> str:
     counts, classes = result.record.get("confusion"), result.record.get("classes") or []
     if not counts:
         return "<p>No confusion matrix was written.</p>"
-    matrix = np.array(counts, dtype=float)
+    return (
+        "<div><h3>Confusion matrix</h3><p>Rows: truth. Columns: prediction. Images, and share of the row.</p>"
+        f"{confusion_table(np.array(counts), classes)}</div>"
+    )
+
+
+def confusion_table(counts: Int[np.ndarray, "class class"], classes: Sequence[str]) -> str:
+    """A confusion matrix as HTML: rows are the truth; each cell says images and share of the row."""
+    matrix = counts.astype(float)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     head = "".join(f'<th scope="col"><span>{escape(str(name))}</span></th>' for name in classes)
     rows = []
@@ -120,9 +130,8 @@ def _confusion(result: ResultFolder) -> str:
         )
         rows.append(f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>')
     return (
-        "<div><h3>Confusion matrix</h3><p>Rows: truth. Columns: prediction. Images, and share of the row.</p>"
         f'<div class="scroll"><table class="confusion"><thead><tr><td></td>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></div>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

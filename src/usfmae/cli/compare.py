@@ -1,0 +1,118 @@
+"""`usfmae evaluate compare PLAN`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from usfmae.cli.choices import one_of
+from usfmae.cli.pairs import existing_folder
+from usfmae.cli.pretrain import DEVICES, DeviceOption, OverwriteOption, ResumeOption
+
+if TYPE_CHECKING:
+    from usfmae.evaluate.contamination import PretrainingPool
+    from usfmae.evaluate.protocol import TaskConfig
+    from usfmae.evaluate.start import Weights
+
+PAGE = "report.html"
+FINDINGS = "comparison.json"
+SECOND = "USFMAE_PLAN_WORKER"
+"""Set for the processes that `--jobs` starts, which write no page."""
+
+
+def compare(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A .py or .yaml file; see docs/compare.md.")],
+    data: Annotated[Path, typer.Option(help="Folder that holds the folders of the plan's tasks.")],
+    out: Annotated[Path, typer.Option(help="Folder of the comparison.")],
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option(help="Corpus that weights were pretrained on, where it is not found by itself."),
+    ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(min=1, help="Processes that share the cells, each on a GPU of its own."),
+    ] = 1,
+    device: DeviceOption = "auto",
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Encoders against each other: every task, way and seed of a plan, one budget, one page."""
+    from usfmae.base.files import write_json
+    from usfmae.cli.evaluate import pretraining_pool
+    from usfmae.evaluate.plan import read_plan
+    from usfmae.evaluate.plan_findings import findings_record
+    from usfmae.evaluate.plan_gather import gather
+    from usfmae.evaluate.plan_run import PlanRun
+    from usfmae.evaluate.report_plan import write_plan_page
+
+    def pool_of(weights: "Weights", task: "TaskConfig") -> "PretrainingPool | None":
+        return pretraining_pool(weights, corpus or [], task=task)
+
+    cores = len(os.sched_getaffinity(0))
+    run = PlanRun(
+        read_plan(plan),
+        data=existing_folder(data),
+        out=out,
+        device=one_of(DEVICES, device, flag="--device"),
+        pool_of=pool_of,
+        threads=max(1, cores // jobs) if jobs > 1 or SECOND in os.environ else None,
+    )
+    if SECOND in os.environ:
+        run.run()
+        return
+    run.claim(resume=resume, overwrite=overwrite)
+    words = [str(plan), "--data", str(data), "--out", str(out), "--jobs", str(jobs), "--device", device]
+    words += [word for folder in corpus or [] for word in ("--corpus", str(folder))]
+    others = [_other(words, number) for number in range(1, jobs)]
+    run.run()
+    for other in others:
+        other.wait()
+    if others:
+        run.run()  # what another process was killed at
+    findings = gather(run)
+    write_json(out / FINDINGS, findings_record(findings))
+    write_plan_page(out / PAGE, findings, title=f"Comparison: {plan.stem}")
+    _say(findings_record(findings))
+    typer.echo(f"open {out / PAGE}")
+
+
+def _other(words: list[str], number: int) -> "subprocess.Popen[bytes]":
+    """A process that takes cells too; on a machine with several GPUs it sees one of them."""
+    import torch
+
+    env = {**os.environ, SECOND: str(number)}
+    num_gpus = torch.cuda.device_count()
+    if num_gpus > 1:
+        env["CUDA_VISIBLE_DEVICES"] = str(number % num_gpus)
+    return subprocess.Popen([sys.executable, "-m", "usfmae", "evaluate", "compare", *words], env=env)
+
+
+def _say(record: dict[str, Any]) -> None:
+    """The main numbers on stdout."""
+    typer.echo(f"{'task':12} {'way':18} {'encoder':22} {'macro-F1':>24} {'AUROC':>24}")
+    for entry in record["entries"]:
+        shown = [_interval(entry["metrics"][name]) for name in ("macro_f1", "auroc")]
+        typer.echo(
+            f"{entry['task']:12} {entry['way']:18} {entry['encoder']:22} {shown[0]:>24} {shown[1]:>24}"
+        )
+    for one in record["comparisons"]:
+        if one["metric"] == "macro_f1" and one["difference"]["value"] is not None:
+            p = "-" if one["p_holm"] is None else f"{one['p_holm']:.3f}"
+            typer.echo(
+                f"{one['task']:12} {one['way']:18} {one['first']} - {one['rival']}: "
+                f"{_interval(one['difference'], signed=True)}, p {p} (Holm)"
+            )
+    for cell, reason in record["cells"]["failed"].items():
+        typer.echo(f"failed: {cell}: {reason}", err=True)
+
+
+def _interval(metric: dict[str, Any], *, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    if metric["value"] is None:
+        return "-"
+    if metric["low"] is None:
+        return f"{metric['value']:{sign}.3f}"
+    return f"{metric['value']:{sign}.3f} [{metric['low']:{sign}.3f}, {metric['high']:{sign}.3f}]"

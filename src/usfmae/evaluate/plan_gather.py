@@ -1,0 +1,107 @@
+"""From the folder of a plan to all that its page shows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.manifold import TSNE
+
+from usfmae.evaluate.frozen import FEATURES_FILE
+from usfmae.evaluate.metrics import predicted_classes
+from usfmae.evaluate.plan import Cell
+from usfmae.evaluate.plan_decisions import decisions_of
+from usfmae.evaluate.plan_findings import FeatureMap, PlanFindings, Worst
+from usfmae.evaluate.plan_run import PlanRun, state_of
+from usfmae.evaluate.plan_scores import Entry, comparisons_of, entries_of
+from usfmae.evaluate.predictions import PREDICTIONS_FILE, read_predictions
+from usfmae.evaluate.report_plan_task import strongest
+from usfmae.evaluate.reproduction import reproduction_card
+
+NUM_WORST = 12
+MIN_POINTS = 10
+"""Fewer test images are not laid out."""
+
+
+def gather(run: PlanRun) -> PlanFindings:
+    """Score, compare, calibrate and pick examples from what is finished.
+
+    Raises:
+        LeakError: something was chosen on an image that is tested.
+        FolderError: contenders were not tested on the same images.
+    """
+    plan, out = run.plan, run.out
+    entries = entries_of(plan, run.cells, out)
+    shown = [
+        entry
+        for task in plan.tasks
+        for entry in strongest([entry for entry in entries if entry.task == task.name])
+    ]
+    decided = {
+        (entry.task, entry.encoder, entry.way): decisions_of(entry, run.cells, out, plan.bootstrap)
+        for entry in shown
+    }
+    first = plan.encoders[0].name
+    return PlanFindings(
+        plan=plan,
+        state=state_of(run),
+        entries=tuple(entries),
+        comparisons=tuple(comparisons_of(plan, entries)),
+        decisions={key: found for key, found in decided.items() if found is not None},
+        card=tuple(reproduction_card(entries, first)),
+        feature_maps=tuple(_feature_maps(run.cells, out, plan.seeds[0])),
+        worst=tuple(one for entry in shown if entry.encoder == first for one in _worst(entry, run)),
+        contaminated=tuple(_contaminated(entries)),
+    )
+
+
+def _feature_maps(cells: Sequence[Cell], out: Path, seed: int) -> list[FeatureMap]:
+    """The features of each encoder's first split that has some, laid out by t-SNE (van der Maaten and Hinton
+    2008)."""
+    maps: dict[tuple[str, str], FeatureMap] = {}
+    for cell in cells:
+        key = (cell.task.name, cell.encoder.name)
+        path = out / cell.folder / FEATURES_FILE
+        if key in maps or cell.seed != seed or not path.exists():
+            continue
+        told = read_predictions(out / cell.folder / PREDICTIONS_FILE)
+        with np.load(path) as file:
+            features = file["features"].astype(np.float32)
+        if len(features) < MIN_POINTS:
+            continue
+        spread = features.std(axis=0)
+        standard = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        perplexity = min(30.0, (len(features) - 1) / 3)
+        layout = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(standard)
+        maps[key] = FeatureMap(
+            cell.task.name, cell.encoder.name, cell.split, layout, told.labels, told.classes
+        )
+    return list(maps.values())
+
+
+def _worst(entry: Entry, run: PlanRun) -> list[Worst]:
+    """The test images that are told wrongly with the most confidence, averaged over seeds."""
+    mean = entry.mean
+    said = predicted_classes(mean.probabilities)
+    sure = mean.probabilities.max(axis=1)
+    wrong = np.flatnonzero(said != mean.labels)
+    found = []
+    for row in wrong[np.argsort(-sure[wrong], kind="stable")][:NUM_WORST].tolist():
+        pixels = run.picture(entry.task, mean.paths[row])
+        truth, told = mean.classes[mean.labels[row]], mean.classes[said[row]]
+        found.append(Worst(entry.task, mean.paths[row], pixels, truth, told, float(sure[row])))
+    return found
+
+
+def _contaminated(entries: Sequence[Entry]) -> list[str]:
+    said: dict[str, None] = {}
+    for entry in entries:
+        for result in entry.results:
+            found: dict[str, Any] = result.get("contamination") or {}
+            if found.get("test_images_in_pool"):
+                said[
+                    f"{entry.encoder} has seen {found['test_images_in_pool']} of {found['of']} test images "
+                    f"of {entry.task}, split {result['split']['name']}, while it was pretrained: its numbers "
+                    "there are no evidence"
+                ] = None
+    return list(said)

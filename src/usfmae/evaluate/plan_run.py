@@ -1,0 +1,273 @@
+"""Running a plan: each cell once, by whichever process comes first, and what fails is written down.
+
+    OUT/plan.json                          the plan and what it was made by
+    OUT/cells/<task>/<split>/<encoder>/<way>/seed-<n>/      an ordinary result folder each
+        failed.json                        there instead of a result, with the reason; --resume tries again
+
+Several processes may work on one plan, each started with `resume`: a cell belongs to the one that locks it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from usfmae.base.config import with_settings
+from usfmae.base.errors import LeakError, SettingError, TrainingError, WeightsError
+from usfmae.base.files import claim_folder, read_json, write_json
+from usfmae.base.logs import get_logger
+from usfmae.base.record import made_by
+from usfmae.engine.devices import DeviceName
+from usfmae.evaluate.contamination import PretrainingPool, check_contamination
+from usfmae.evaluate.features import FeatureStore
+from usfmae.evaluate.finetune import finetune
+from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
+from usfmae.evaluate.fold_folders import locked
+from usfmae.evaluate.frozen import KnnConfig, LinearProbeConfig, evaluate_knn, evaluate_linear_probe
+from usfmae.evaluate.plan import Cell, Plan, PlanTask, cells_of
+from usfmae.evaluate.protocol import Task, TaskConfig, TaskSource
+from usfmae.evaluate.result import RESULT_FILE
+from usfmae.evaluate.start import Weights, shown_to
+
+log = get_logger(__name__)
+
+PLAN_FILE = "plan.json"
+FAILED_FILE = "failed.json"
+
+PoolOf = Callable[[Weights, TaskConfig], PretrainingPool | None]
+"""Finds the images that weights were pretrained on; None where they are not at hand."""
+
+Config = KnnConfig | LinearProbeConfig | FinetuneConfig
+
+
+@dataclass
+class PlanState:
+    """What became of the cells."""
+
+    done: list[Cell] = field(default_factory=list)
+    failed: dict[Cell, str] = field(default_factory=dict)
+    """With the reason."""
+
+    elsewhere: list[Cell] = field(default_factory=list)
+    """Another process is working on them."""
+
+
+class PlanRun:
+    """A plan with its data at hand.
+
+    Args:
+        plan: what is compared.
+        data: folder that holds the folders of the tasks.
+        out: the plan's folder.
+        device: where networks run.
+        pool_of: finds what weights were pretrained on.
+        threads: CPU threads of each cell; None for all.
+
+    Raises:
+        SettingError: a split that is not there, or weights that are not.
+        DatasetError: a dataset cannot be read, or a side of a split lacks a class.
+        LeakError: a patient is on two sides of a split.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        data: Path,
+        out: Path,
+        device: DeviceName,
+        pool_of: PoolOf,
+        threads: int | None = None,
+    ) -> None:
+        self.plan, self.data, self.out = plan, data, out
+        self.device, self.pool_of, self.threads = device, pool_of, threads
+        self._sources = {task.name: TaskSource(task.name, data / task.folder) for task in plan.tasks}
+        self._store = FeatureStore()
+        self._pools: dict[tuple[str, int, str, str], PretrainingPool | None] = {}
+        splits = {task.name: self._splits(task) for task in plan.tasks}
+        self.cells = list(cells_of(plan, splits))
+        missing = sorted({cell.weights for cell in self.cells if not _is_there(cell)})
+        if missing:
+            raise SettingError(
+                f"{len(missing)} of the plan's weights are not there (first: {missing[0]})",
+                hint="pretrain them first, or take the encoder out of the plan",
+            )
+
+    def claim(self, *, resume: bool, overwrite: bool) -> None:
+        """Make the plan's folder, or go on in it.
+
+        Raises:
+            FolderError: it exists and neither was asked for.
+        """
+        claim_folder(self.out, marker=PLAN_FILE, resume=resume, overwrite=overwrite)
+        write_json(
+            self.out / PLAN_FILE, {"made_by": made_by("evaluate compare", settings=self.plan, inputs={})}
+        )
+
+    def run(self) -> PlanState:
+        """Work through all cells that are not finished.
+
+        Raises:
+            LeakError: a test image is in the pool of an encoder, and the plan does not allow it.
+            FolderError: a finished cell was made with other settings than the plan's.
+        """
+        self.refuse_contamination()
+        state = PlanState()
+        for number, cell in enumerate(self.cells, start=1):
+            folder = self.out / cell.folder
+            with locked(folder.parent / f".{folder.name}") as mine:
+                if not mine:
+                    state.elsewhere.append(cell)
+                    continue
+                log.info("%d of %d: %s", number, len(self.cells), cell.name)
+                reason = self._run_cell(cell, folder)
+            if reason is None:
+                state.done.append(cell)
+            else:
+                state.failed[cell] = reason
+        return state
+
+    def config_of(self, cell: Cell) -> Config:
+        """Every setting of a cell: the method's defaults, then those of plan, task, way and encoder."""
+        weights = _weights(cell)
+        fit, crop = shown_to(weights, like=cell.like, encoder=cell.encoder.encoder)
+        own = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={cell.encoder.encoder}"]
+        ours = [f"seed={cell.seed}", f"task.folds=[{cell.split}]", f"task.label_ratio={cell.way.label_ratio}"]
+        ours += [f"task.label_seed={cell.seed}"] if cell.way.label_ratio < 1 else []
+        ours += [] if self.threads is None else [f"threads={self.threads}"]
+        given = (*self.plan.settings, *cell.task.settings, *cell.way.settings, *cell.encoder.settings)
+        boot = [f"bootstrap.{name}={value}" for name, value in self.plan.bootstrap.model_dump().items()]
+        return with_settings(_defaults(cell), [*own, *boot, *given, *ours])
+
+    def task_of(self, config: Config) -> Callable[[PlanTask], Task]:
+        """The task of a cell under its settings; images are read once for each way of showing them."""
+        return lambda task: self._sources[task.name].task(config.task)
+
+    def refuse_contamination(self) -> None:
+        """Look for each split's test images in the pool of each encoder, before anything is trained.
+
+        Raises:
+            LeakError: one is there, with the same pixels, and the plan does not allow it.
+        """
+        seen: set[tuple[str, str, str]] = set()
+        for cell in self.cells:
+            key = (cell.task.name, cell.split, cell.weights)
+            weights = _weights(cell)
+            if key in seen or not isinstance(weights, Path) or cell.encoder.encoder != "vit":
+                continue
+            seen.add(key)
+            config = self.config_of(cell)
+            pool = self._pool(cell, config)
+            if pool is None:
+                log.warning("%s: what %s was pretrained on is not at hand", cell.name, cell.weights)
+                continue
+            found = check_contamination(self.task_of(config)(cell.task), "pretrained", pool)
+            if found["test_images_in_pool"] and not self.plan.allow_contamination:
+                raise LeakError(
+                    f"{cell.encoder.name} has seen {found['test_images_in_pool']:,} of {found['of']:,} test "
+                    f"images of {cell.task.name} {cell.split} while it was pretrained (first: "
+                    f"{found['first']})",
+                    hint="pretrain without them: usfmae corpus build --hold-out NAME=DIR; "
+                    "allow_contamination: true goes on and says so on the page",
+                )
+
+    def picture(self, task: str, name: str) -> UInt8[np.ndarray, "s s"]:
+        """A test image as a network sees it, whole."""
+        source = self._sources[task]
+        place = next(index for index, item in enumerate(source.labelled_set.items) if item.name == name)
+        size_px = KnnConfig().task.size_px
+        images, _ = source.images(size_px=size_px, fit="pad", crop="none")
+        pixels: UInt8[np.ndarray, "s s"] = images[place]
+        return pixels
+
+    def _splits(self, task: PlanTask) -> Sequence[str]:
+        settings = (*self.plan.settings, *task.settings)
+        of_task = [words for words in settings if words.startswith("task.")]
+        config = with_settings(KnnConfig(), of_task).task.model_copy(update={"folds": task.folds})
+        return [split.name for split in self._sources[task.name].task(config).splits]
+
+    def _pool(self, cell: Cell, config: Config) -> PretrainingPool | None:
+        task = config.task
+        key = (cell.weights, task.size_px, task.fit, task.crop)
+        if key not in self._pools:
+            self._pools[key] = self.pool_of(_weights(cell), task)
+        return self._pools[key]
+
+    def _run_cell(self, cell: Cell, folder: Path) -> str | None:
+        """Make a cell, or find it made; the reason where it cannot be made."""
+        config = self.config_of(cell)
+        evaluate: Callable[..., dict[str, Any]] = _EVALUATE[cell.way.method]
+        try:
+            evaluate(
+                self.task_of(config)(cell.task),
+                _weights(cell),
+                out=folder,
+                config=config,
+                device=self.device,
+                like=cell.like,
+                pretraining_pool=self._pool(cell, config),
+                resume=folder.exists(),
+                **({} if cell.way.method == "finetune" else {"store": self._store}),
+            )
+        except (TrainingError, WeightsError) as error:
+            reason = error.message
+        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _is_memory(error):
+                raise
+            reason = f"out of memory ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        else:
+            (folder / FAILED_FILE).unlink(missing_ok=True)
+            return None
+        log.warning("%s: failed: %s", cell.name, reason)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / FAILED_FILE, {"cell": cell.name, "reason": reason})
+        return reason
+
+
+def state_of(plan_run: PlanRun) -> PlanState:
+    """What became of the cells, as the folder tells it."""
+    state = PlanState()
+    for cell in plan_run.cells:
+        folder = plan_run.out / cell.folder
+        if (folder / RESULT_FILE).exists():
+            state.done.append(cell)
+        elif (folder / FAILED_FILE).exists():
+            state.failed[cell] = str(read_json(folder / FAILED_FILE)["reason"])
+        else:
+            state.elsewhere.append(cell)
+    return state
+
+
+_EVALUATE: dict[str, Callable[..., dict[str, Any]]] = {
+    "knn": evaluate_knn,
+    "linear-probe": evaluate_linear_probe,
+    "finetune": finetune,
+}
+
+
+def _defaults(cell: Cell) -> Config:
+    if cell.way.method == "finetune":
+        return scratch_config() if cell.weights == "scratch" else FinetuneConfig()
+    return KnnConfig() if cell.way.method == "knn" else LinearProbeConfig()
+
+
+def _weights(cell: Cell) -> Weights:
+    words = cell.weights
+    if words == "scratch":
+        return "scratch"
+    return "imagenet" if words == "imagenet" else Path(words)
+
+
+def _is_there(cell: Cell) -> bool:
+    weights = _weights(cell)
+    return not isinstance(weights, Path) or weights.exists()
+
+
+def _is_memory(error: RuntimeError) -> bool:
+    """Whether it says that memory ran out: CUDA has a class of its own, the CPU allocator only words."""
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in said or "out of memory" in said

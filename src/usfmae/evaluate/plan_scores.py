@@ -1,0 +1,267 @@
+"""What a plan's cells say together: means over seeds, and every rival against the first contender.
+
+The test images of all splits of a task are scored as one set. A contender's number is the mean over seeds of
+a metric; its interval comes from drawn patients, each draw scored with every seed. Differences are paired:
+both contenders are scored on the same draws. Tests are made on the probabilities averaged over seeds, so that
+a patient counts once, and their p-values are corrected over all comparisons of the plan (Holm 1979).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float64, Int
+
+from usfmae.base.files import read_json
+from usfmae.evaluate.compare import in_order_of
+from usfmae.evaluate.delong import delong_test
+from usfmae.evaluate.folds_and_seeds import MeanOverRuns, corrected_t_test, mean_over_runs
+from usfmae.evaluate.metrics import METRICS, score, score_resamples
+from usfmae.evaluate.paired_tests import (
+    PermutationConfig,
+    holm_correction,
+    mcnemar_test,
+    permutation_test,
+    wilcoxon_test,
+)
+from usfmae.evaluate.plan import Cell, Plan
+from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, pooled, read_predictions
+from usfmae.evaluate.result import RESULT_FILE
+from usfmae.evaluate.statistics import BootstrapConfig, Interval, draw_resamples
+
+TESTED = ("macro_f1", "auroc")
+"""Metrics whose differences are tested."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One encoder used in one way on one task, over all seeds."""
+
+    task: str
+    encoder: str
+    way: str
+    method: str
+    label_ratio: float
+    seeds: tuple[int, ...]
+
+    per_seed: tuple[Predictions, ...]
+    """Test images of all splits, in one order for all seeds."""
+
+    metrics: dict[str, Interval]
+    """Mean over seeds, with the interval over patients."""
+
+    over_folds: dict[str, MeanOverRuns]
+    """Mean over splits and seeds with the corrected interval; empty with a single run."""
+
+    folds: tuple[str, ...]
+    positive: int | None
+    results: tuple[dict[str, Any], ...]
+    """`result.json` of every cell."""
+
+    @property
+    def mean(self) -> Predictions:
+        """The probabilities averaged over seeds."""
+        first = self.per_seed[0]
+        together = np.mean([one.probabilities for one in self.per_seed], axis=0)
+        return Predictions(first.classes, first.paths, first.groups, first.folds, first.labels, together)
+
+    def fold_scores(self, metric: str) -> Float64[np.ndarray, "seed fold"]:
+        """The metric of every run alone."""
+        rows = []
+        for predictions in self.per_seed:
+            names = np.array(predictions.folds)
+            rows.append(
+                [
+                    score(
+                        predictions.labels[names == fold],
+                        predictions.probabilities[names == fold],
+                        positive=self.positive,
+                    )[metric]
+                    for fold in self.folds
+                ]
+            )
+        return np.array(rows)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The first contender against a rival, on the same patients."""
+
+    task: str
+    way: str
+    first: str
+    rival: str
+    metric: str
+
+    difference: Interval
+    """The first's number less the rival's."""
+
+    p: float | None
+    """Of no difference: swapped answers for macro-F1, DeLong's test for AUROC, both over patients."""
+
+    adjusted_p: float | None
+    """Corrected over all comparisons of the metric in the plan."""
+
+    other_tests: dict[str, Any]
+    """McNemar, corrected t-test and signed ranks over splits, as records."""
+
+
+def entries_of(plan: Plan, cells: Sequence[Cell], out: Path) -> list[Entry]:
+    """All encoders and ways whose every split is finished for at least one seed.
+
+    Seeds with a missing split are left out, so that each mean is over whole sets of test images.
+    """
+    found = []
+    keys = dict.fromkeys((cell.task.name, cell.encoder.name, cell.way.name) for cell in cells)
+    for task, encoder, way in keys:
+        mine = [
+            cell
+            for cell in cells
+            if (cell.task.name, cell.encoder.name, cell.way.name) == (task, encoder, way)
+        ]
+        whole = [
+            seed
+            for seed in plan.seeds
+            if all((out / cell.folder / RESULT_FILE).exists() for cell in mine if cell.seed == seed)
+        ]
+        if whole:
+            found.append(_entry([cell for cell in mine if cell.seed in whole], whole, out, plan.bootstrap))
+    return found
+
+
+def comparisons_of(plan: Plan, entries: Sequence[Entry]) -> list[Comparison]:
+    """The plan's first encoder against each other one, in every way on every task."""
+    first = plan.encoders[0].name
+    found: list[Comparison] = []
+    for metric in TESTED:
+        made = []
+        for ours in entries:
+            if ours.encoder == first:
+                rivals = [e for e in entries if (e.task, e.way) == (ours.task, ours.way) and e is not ours]
+                made += [compare_entries(ours, rival, metric, plan.bootstrap) for rival in rivals]
+        known = [one for one in made if one.p is not None]
+        adjusted = holm_correction([one.p for one in known if one.p is not None]).adjusted if known else ()
+        by_pair = dict(zip(map(id, known), adjusted, strict=True))
+        found += [replace(one, adjusted_p=by_pair.get(id(one))) for one in made]
+    return found
+
+
+def compare_entries(ours: Entry, rival: Entry, metric: str, bootstrap: BootstrapConfig) -> Comparison:
+    """Two contenders on the same images; p-values are not yet corrected.
+
+    Raises:
+        FolderError: they were not tested on the same images.
+    """
+    theirs = [_aligned(ours, one) for one in rival.per_seed]
+    labels, groups = ours.per_seed[0].labels, ours.per_seed[0].group_ids
+    mine = [one.probabilities for one in ours.per_seed]
+    other = [one.probabilities for one in theirs]
+
+    def differences(weights: Float[np.ndarray, "resample image"]) -> Float[np.ndarray, "resample metric"]:
+        after, before = (_mean_score(labels, side, weights, ours.positive) for side in (mine, other))
+        column = METRICS.index(metric)
+        change: Float[np.ndarray, "resample metric"] = (after - before)[:, column : column + 1]
+        return change
+
+    draws = draw_resamples(differences, labels, groups, mine[0].shape[1], bootstrap)
+    averaged = np.mean(other, axis=0), np.mean(mine, axis=0)
+    p, tests = _tests(metric, labels, averaged, groups, ours.positive)
+    mine_by_fold, other_by_fold = ours.fold_scores(metric), rival.fold_scores(metric)
+    if mine_by_fold.shape == other_by_fold.shape and mine_by_fold.shape[1] > 1:
+        tests["corrected_t"] = corrected_t_test(
+            other_by_fold, mine_by_fold, test_to_train_ratio=_test_to_train(ours)
+        ).record()
+    if mine_by_fold.shape[1] == other_by_fold.shape[1] > 1:
+        by_fold = other_by_fold.mean(axis=0), mine_by_fold.mean(axis=0)
+        if np.isfinite(by_fold).all():
+            tests["wilcoxon"] = wilcoxon_test(*by_fold).record()
+    return Comparison(
+        ours.task, ours.way, ours.encoder, rival.encoder, metric, draws.interval(0, bootstrap), p, None, tests
+    )
+
+
+def _entry(cells: Sequence[Cell], seeds: Sequence[int], out: Path, bootstrap: BootstrapConfig) -> Entry:
+    results = [read_json(out / cell.folder / RESULT_FILE) for cell in cells]
+    tables: list[Predictions] = []
+    for seed in seeds:
+        parts = [read_predictions(out / c.folder / PREDICTIONS_FILE) for c in cells if c.seed == seed]
+        table = pooled(parts)
+        if tables:
+            table = in_order_of(tables[0], table, first=Path(f"seed {seeds[0]}"), second=Path(f"seed {seed}"))
+        tables.append(table)
+    first, cell = tables[0], cells[0]
+    name = results[0].get("positive")
+    positive = None if name is None else first.classes.index(name)
+    probabilities = [table.probabilities for table in tables]
+
+    def means(weights: Float[np.ndarray, "resample image"]) -> Float[np.ndarray, "resample metric"]:
+        return _mean_score(first.labels, probabilities, weights, positive)
+
+    draws = draw_resamples(means, first.labels, first.group_ids, len(first.classes), bootstrap)
+    entry = Entry(
+        task=cell.task.name,
+        encoder=cell.encoder.name,
+        way=cell.way.name,
+        method=cell.way.method,
+        label_ratio=cell.way.label_ratio,
+        seeds=tuple(seeds),
+        per_seed=tuple(tables),
+        metrics={name: draws.interval(column, bootstrap) for column, name in enumerate(METRICS)},
+        over_folds={},
+        folds=tuple(dict.fromkeys(first.folds)),
+        positive=positive,
+        results=tuple(results),
+    )
+    for metric in TESTED:
+        scores = entry.fold_scores(metric)
+        if scores.shape[1] > 1:
+            entry.over_folds[metric] = mean_over_runs(scores, test_to_train_ratio=_test_to_train(entry))
+    return entry
+
+
+def _mean_score(
+    labels: Int[np.ndarray, " image"],
+    probabilities: Sequence[Float[np.ndarray, "image class"]],
+    weights: Float[np.ndarray, "resample image"],
+    positive: int | None,
+) -> Float[np.ndarray, "resample metric"]:
+    """All metrics, each the mean over seeds."""
+    rows = []
+    for one in probabilities:
+        scored = score_resamples(labels, one, weights, positive=positive)
+        rows.append(np.stack([scored[name] for name in METRICS], axis=1))
+    mean: Float[np.ndarray, "resample metric"] = np.mean(rows, axis=0)
+    return mean
+
+
+def _tests(
+    metric: str,
+    labels: Int[np.ndarray, " image"],
+    averaged: tuple[Float[np.ndarray, "image class"], Float[np.ndarray, "image class"]],
+    groups: Int[np.ndarray, " image"],
+    positive: int | None,
+) -> tuple[float | None, dict[str, Any]]:
+    """The p-value that counts, and the records of further tests; the rival comes first."""
+    if metric == "auroc":
+        delong = delong_test(labels, *averaged, groups, positive=positive)
+        return delong.p, {"delong": delong.record()}
+    swapped = permutation_test(
+        labels, *averaged, groups, metric=metric, positive=positive, config=PermutationConfig()
+    )
+    counted = mcnemar_test(labels, *averaged, groups)
+    return swapped.p, {"permutation": swapped.record(), "mcnemar": counted.record()}
+
+
+def _aligned(ours: Entry, table: Predictions) -> Predictions:
+    return in_order_of(
+        ours.per_seed[0], table, first=Path(ours.encoder), second=Path("the rival on the same task")
+    )
+
+
+def _test_to_train(entry: Entry) -> float:
+    """Images tested per image learnt from, over all splits."""
+    splits = [result["split"] for result in entry.results]
+    tested, learnt = (sum(split[name] for split in splits) for name in ("num_test", "num_train"))
+    return float(tested / learnt)

@@ -1,0 +1,245 @@
+"""The part of a comparison's page about one task."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from usfmae.base.page import UNKNOWN, count, number, table
+from usfmae.evaluate.metrics import confusion_matrix, predicted_classes
+from usfmae.evaluate.plan_decisions import WANTED_SENSITIVITY, Decisions
+from usfmae.evaluate.plan_findings import FeatureMap, PlanFindings, Worst
+from usfmae.evaluate.plan_scores import TESTED, Comparison, Entry
+from usfmae.evaluate.report_charts import Line, Points, line_chart, scatter_chart
+from usfmae.evaluate.report_result import confusion_table
+from usfmae.evaluate.report_words import interval, metric_name
+from usfmae.evaluate.roc import roc_curve
+from usfmae.images.picture_tag import picture
+
+
+def task_section(task: str, findings: PlanFindings) -> str:
+    entries = [entry for entry in findings.entries if entry.task == task]
+    if not entries:
+        return f"<section><h2>{escape(task)}</h2><p>No contender is finished here yet.</p></section>"
+    first = entries[0].per_seed[0]
+    groups = len(set(first.groups))
+    facts = (
+        f"<p>{count(len(first))} test images of {count(groups)} "
+        f"{escape(str(entries[0].results[0].get('group_kind', 'patient')))}s, splits "
+        f"{escape(', '.join(dict.fromkeys(fold for entry in entries for fold in _plain(entry))))}.</p>"
+    )
+    parts = [f"<section><h2>{escape(task)}</h2>{facts}", _main_table(entries)]
+    parts.append(_differences(task, findings.comparisons))
+    parts.append(f'<div class="charts">{_efficiency(entries)}{_rocs(entries)}</div>')
+    parts += [_confusions(entries), _decision_table(entries, findings.decisions)]
+    maps = [one for one in findings.feature_maps if one.task == task]
+    if maps:
+        parts.append(f'<h3>Test images by their features (t-SNE)</h3><div class="charts">{_maps(maps)}</div>')
+    if worst := [one for one in findings.worst if one.task == task]:
+        parts.append(_worst(worst, findings.plan.encoders[0].name))
+    return "".join([*parts, "</section>"])
+
+
+def _plain(entry: Entry) -> list[str]:
+    """Names of splits without what label fractions add."""
+    return [fold.removesuffix(f"-{entry.label_ratio:g}-labels") for fold in entry.folds]
+
+
+def _main_table(entries: Sequence[Entry]) -> str:
+    ways = list(dict.fromkeys(entry.way for entry in entries))
+    names = list(dict.fromkeys(entry.encoder for entry in entries))
+    by_key = {(entry.encoder, entry.way): entry for entry in entries}
+    parts = []
+    for metric in TESTED:
+        rows = []
+        for name in names:
+            cells = []
+            for way in ways:
+                entry = by_key.get((name, way))
+                cells.append(UNKNOWN if entry is None else interval(entry.metrics[metric].record()))
+            rows.append([escape(name), *cells])
+        parts.append(
+            f"<h3>{metric_name(metric)}, mean over seeds</h3>"
+            + table(["Encoder", *(escape(way) for way in ways)], rows, kind="numbers")
+        )
+    return "".join(parts)
+
+
+def _differences(task: str, comparisons: Sequence[Comparison]) -> str:
+    mine = [one for one in comparisons if one.task == task]
+    if not mine:
+        return ""
+    rows = []
+    for one in mine:
+        t, ranks = one.other_tests.get("corrected_t") or {}, one.other_tests.get("wilcoxon") or {}
+        mcnemar = one.other_tests.get("mcnemar") or {}
+        shown = UNKNOWN if one.difference.value is None else f"<b>{one.difference.value:+.3f}</b>"
+        rows.append(
+            [
+                escape(f"{one.first} − {one.rival}"),
+                escape(one.way),
+                metric_name(one.metric),
+                f"{shown} <small>{signed(one)}</small>",
+                p_value(one.p),
+                f"<b>{p_value(one.adjusted_p)}</b>",
+                p_value(mcnemar.get("p")),
+                p_value(t.get("p")),
+                p_value(ranks.get("p")),
+            ]
+        )
+    head = ["Pair", "Way", "Metric", "Difference", "p", "p, Holm", "McNemar", "Nadeau-Bengio", "Wilcoxon"]
+    return (
+        "<h3>Differences on the same patients</h3><p>p: answers of whole patients swapped (macro-F1), DeLong "
+        "over patients (AUROC). The last two test the splits' means; with few splits they can hardly be "
+        f"small.</p>{table(head, rows, kind='numbers')}"
+    )
+
+
+def _efficiency(entries: Sequence[Entry]) -> str:
+    """Macro-F1 over the share of labels, where a method was run at several shares."""
+    charts = []
+    for method in dict.fromkeys(entry.method for entry in entries):
+        mine = [entry for entry in entries if entry.method == method]
+        if len({entry.label_ratio for entry in mine}) < 2:
+            continue
+        lines = []
+        for name in dict.fromkeys(entry.encoder for entry in mine):
+            points = sorted((e for e in mine if e.encoder == name), key=lambda entry: entry.label_ratio)
+            known = [e for e in points if e.metrics["macro_f1"].value is not None]
+            bounds = [e.metrics["macro_f1"] for e in known]
+            banded = all(b.low is not None and b.high is not None for b in bounds)
+            lines.append(
+                Line(
+                    name,
+                    [100 * e.label_ratio for e in known],
+                    [b.value or 0.0 for b in bounds],
+                    [b.low or 0.0 for b in bounds] if banded else None,
+                    [b.high or 0.0 for b in bounds] if banded else None,
+                    dots=True,
+                )
+            )
+        charts.append(
+            line_chart(
+                lines,
+                title=f"Label efficiency, {method}",
+                x_label=f"% of the training labels ({method})",
+                y_label="Macro-F1",
+                ratio=True,
+            )
+        )
+    return "".join(charts)
+
+
+def _rocs(entries: Sequence[Entry]) -> str:
+    """One chart: every encoder in the strongest way that was run, probabilities averaged over seeds."""
+    lines = []
+    for entry in strongest(entries):
+        curve = roc_curve(entry.mean, positive=entry.positive)
+        if curve is not None:
+            x, y = [0.0, *curve.false_positive.tolist()], [0.0, *curve.true_positive.tolist()]
+            lines.append(Line(f"{entry.encoder}, AUROC {curve.auroc:.3f}", x, y))
+    if not lines:
+        return ""
+    title = f"ROC, {strongest(entries)[0].way}, probabilities averaged over seeds"
+    return line_chart(
+        lines,
+        title=title,
+        x_label="1 − specificity",
+        y_label="Sensitivity",
+        x_range=(0, 1),
+        y_range=(0, 1),
+        square=True,
+        diagonal=True,
+    )
+
+
+def strongest(entries: Sequence[Entry]) -> list[Entry]:
+    """Of each encoder the way that learns most: fine-tuning before probes, all labels before few."""
+    order = ("finetune", "linear-probe", "knn")
+    best: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda e: (order.index(e.method), -e.label_ratio)):
+        best.setdefault(entry.encoder, entry)
+    return [best[name] for name in dict.fromkeys(entry.encoder for entry in entries)]
+
+
+def _confusions(entries: Sequence[Entry]) -> str:
+    shown = []
+    for entry in strongest(entries):
+        mean = entry.mean
+        counts = confusion_matrix(
+            mean.labels, predicted_classes(mean.probabilities), num_classes=len(mean.classes)
+        )
+        matrix = confusion_table(counts, mean.classes)
+        shown.append(f"<div><h3>{escape(entry.encoder)}, {escape(entry.way)}</h3>{matrix}</div>")
+    return f'<div class="charts">{"".join(shown)}</div>'
+
+
+def _decision_table(entries: Sequence[Entry], decisions: dict[tuple[str, str, str], Decisions]) -> str:
+    rows, curves = [], []
+    for entry in strongest(entries):
+        found = decisions.get((entry.task, entry.encoder, entry.way))
+        if found is None:
+            continue
+        rates = [interval(found.rates[name].record()) for name in found.rates] or [UNKNOWN] * 4
+        rows.append(
+            [
+                escape(f"{entry.encoder}, {entry.way}"),
+                number(found.error_before),
+                number(found.error_after),
+                f"{min(found.temperatures):.2f} to {max(found.temperatures):.2f}",
+                interval(found.brier.record()),
+                *rates,
+            ]
+        )
+        curves.append(Line(entry.encoder, found.said.tolist(), found.found.tolist(), dots=True))
+    if not rows:
+        return ""
+    head = ["Contender", "ECE", "ECE, tempered", "Temperatures", "Brier", "Sensitivity", "Specificity"]
+    chart = line_chart(
+        curves,
+        title="Reliability of the first seed",
+        x_label="Probability said",
+        y_label="Share that was so",
+        x_range=(0, 1),
+        y_range=(0, 1),
+        square=True,
+        diagonal=True,
+    )
+    return (
+        "<h3>What the probabilities are good for</h3><p>Temperatures and thresholds were chosen on each "
+        "split's validation images, thresholds for a sensitivity of at least "
+        f"{WANTED_SENSITIVITY:g} there.</p>"
+        f'{table([*head, "PPV", "NPV"], rows, kind="numbers")}<div class="charts">{chart}</div>'
+    )
+
+
+def _maps(maps: Sequence[FeatureMap]) -> str:
+    charts = []
+    for one in maps:
+        points = [Points(name, one.points[one.labels == index]) for index, name in enumerate(one.classes)]
+        charts.append(scatter_chart(points, title=f"{one.encoder}, {one.split}"))
+    return "".join(charts)
+
+
+def _worst(worst: Sequence[Worst], encoder: str) -> str:
+    shown = "".join(
+        f"<figure>{picture(one.pixels, said=one.name, jpeg_quality=80)}<figcaption>"
+        f"<span><b>{escape(one.said)}</b> {one.probability:.2f}</span>"
+        f"<span>is {escape(one.truth)}</span></figcaption></figure>"
+        for one in worst
+    )
+    return f'<h3>The worst errors of {escape(encoder)}</h3><div class="strip worst">{shown}</div>'
+
+
+def signed(one: Comparison) -> str:
+    """The interval of a difference, with signs."""
+    low, high = one.difference.low, one.difference.high
+    return (
+        f"[{low:+.3f}, {high:+.3f}]" if low is not None and high is not None else escape(one.difference.why)
+    )
+
+
+def p_value(p: Any) -> str:
+    """A p-value for people."""
+    if not isinstance(p, int | float):
+        return UNKNOWN
+    return "&lt; .001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,181 @@
+"""Plans that are run: on fakes, with networks so small that a cell takes a tenth of a second."""
+
+import numpy as np
+import pytest
+
+from usfmae.base.errors import FolderError, LeakError, SettingError
+from usfmae.base.files import read_json
+from usfmae.evaluate.contamination import PretrainingPool
+from usfmae.evaluate.metrics import score
+from usfmae.evaluate.plan import Plan, PlanEncoder, PlanTask, PlanWay
+from usfmae.evaluate.plan_findings import findings_record
+from usfmae.evaluate.plan_gather import gather
+from usfmae.evaluate.plan_run import PlanRun
+from usfmae.evaluate.plan_scores import comparisons_of, entries_of
+from usfmae.evaluate.report_plan import write_plan_page
+from usfmae.evaluate.statistics import BootstrapConfig
+from usfmae.images.fingerprint import content_hash
+
+SETTINGS = ("task.size_px=32", "network.image_px=16", "network.patch_px=8", "threads=1")
+
+
+def plan(weights, **changes):
+    given = {
+        "tasks": (PlanTask(name="bus-bra", folds=(2, 3)),),
+        "encoders": (PlanEncoder(name="ours", weights=str(weights)), PlanEncoder(name="scratch")),
+        "ways": (PlanWay(method="knn", settings=("k=5",)), PlanWay(method="linear-probe")),
+        "seeds": (0, 1),
+        "settings": SETTINGS,
+        "bootstrap": BootstrapConfig(num_resamples=100),
+    }
+    return Plan(**(given | changes))
+
+
+def planned(made, root, out, *, pool=None, resume=False):
+    run = PlanRun(made, data=root.parent, out=out, device="cpu", pool_of=lambda *_: pool, threads=1)
+    run.claim(resume=resume, overwrite=False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(fake_bus_bra, weights, tmp_path_factory):
+    run = planned(plan(weights), fake_bus_bra, tmp_path_factory.mktemp("plan") / "out")
+    run.run()
+    return run
+
+
+def test_all_cells_are_there_and_a_second_run_makes_none_again(finished):
+    results = sorted(finished.out.glob("cells/**/result.json"))
+    assert len(results) == len(finished.cells) == 2 * 2 * 2 * 2
+    before = {path: path.stat().st_mtime_ns for path in results}
+    assert len(finished.run().done) == len(finished.cells)
+    assert {path: path.stat().st_mtime_ns for path in results} == before
+
+
+def test_a_number_is_the_mean_over_seeds_of_all_test_images_together(finished):
+    entries = entries_of(finished.plan, finished.cells, finished.out)
+    (entry,) = [e for e in entries if (e.encoder, e.way) == ("scratch", "knn")]
+    by_seed = [score(p.labels, p.probabilities, positive=1)["macro_f1"] for p in entry.per_seed]
+    assert entry.metrics["macro_f1"].value == pytest.approx(np.mean(by_seed))
+    assert by_seed[0] != by_seed[1]
+    assert entry.fold_scores("auroc").shape == (2, 2)
+    assert entry.per_seed[0].paths == entry.per_seed[1].paths
+    assert len(entry.per_seed[0]) == sum(r["num_images"] for r in entry.results) / 2
+
+
+def test_differences_are_ours_less_theirs_and_corrected_together(finished):
+    entries = entries_of(finished.plan, finished.cells, finished.out)
+    by_key = {(e.encoder, e.way): e for e in entries}
+    comparisons = comparisons_of(finished.plan, entries)
+    assert len(comparisons) == 2 * 2
+    for one in comparisons:
+        ours, theirs = by_key["ours", one.way], by_key["scratch", one.way]
+        expected = ours.metrics[one.metric].value - theirs.metrics[one.metric].value
+        assert one.difference.value == pytest.approx(expected)
+        assert one.difference.low <= one.difference.value <= one.difference.high
+        assert one.adjusted_p >= one.p
+    mine = sorted(one.p for one in comparisons if one.metric == "macro_f1")
+    adjusted = sorted(one.adjusted_p for one in comparisons if one.metric == "macro_f1")
+    assert adjusted[0] == pytest.approx(min(1, 2 * mine[0]))
+
+
+def test_the_page_shows_what_ran_and_what_did_not(finished, tmp_path):
+    findings = gather(finished)
+    write_plan_page(tmp_path / "page.html", findings, title="Comparison")
+    text = (tmp_path / "page.html").read_text()
+    for words in ("ours", "scratch", "linear-probe", "Reproduction card", "t-SNE", "The worst errors"):
+        assert words in text
+    assert "F1 79.6 %" in text
+    assert "not run: data needs" in text
+    record = findings_record(findings)
+    rows = {row["task"]: row for row in record["reproduction"]}
+    assert rows["bus-bra"]["gap"] == pytest.approx(rows["bus-bra"]["ours"]["value"] - 0.816)
+    assert rows["mmotu-2d"]["ours"] is None
+
+
+def test_few_labels_are_drawn_anew_by_each_seed(fake_bus_bra, weights, tmp_path):
+    made = plan(weights, ways=(PlanWay(method="knn", label_ratio=0.5, settings=("k=3",)),))
+    run = planned(made, fake_bus_bra, tmp_path / "out")
+    run.run()
+    hashes = {
+        cell.seed: read_json(run.out / cell.folder / "result.json")["split"]
+        for cell in run.cells
+        if cell.encoder.name == "ours" and cell.split == "fold-2"
+    }
+    assert hashes[0]["sha256"] != hashes[1]["sha256"]
+    assert hashes[0]["num_test"] == hashes[1]["num_test"]
+
+
+def test_a_test_image_in_the_pool_stops_the_plan_before_anything_is_made(fake_bus_bra, weights, tmp_path):
+    first = planned(plan(weights), fake_bus_bra, tmp_path / "clean")
+    task = first.task_of(first.config_of(first.cells[0]))(first.plan.tasks[0])
+    seen = content_hash(task.images[task.splits[0].test[0]])
+    pool = PretrainingPool(frozenset({seen}), np.zeros((0, 22, 22), np.uint8))
+    run = planned(plan(weights), fake_bus_bra, tmp_path / "out", pool=pool)
+    with pytest.raises(LeakError, match=r"ours has seen 1 of \d+ test images of bus-bra fold-2"):
+        run.run()
+    assert not list((tmp_path / "out").glob("cells/**/result.json"))
+
+    told = planned(plan(weights, allow_contamination=True), fake_bus_bra, tmp_path / "told", pool=pool)
+    told.run()
+    findings = gather(told)
+    assert any("its numbers there are no evidence" in words for words in findings.contaminated)
+
+
+def test_a_patient_on_two_sides_stops_the_plan(weights, tmp_path):
+    root = tmp_path / "folder"
+    root.mkdir()
+    cv2 = pytest.importorskip("cv2")
+    rows = ["path,label,patient,split"]
+    for number in range(24):
+        cv2.imwrite(
+            str(root / f"{number}.png"), np.random.default_rng(number).integers(0, 255, (24, 24), np.uint8)
+        )
+        side = ("train", "val", "test")[number % 3]
+        rows.append(f"{number}.png,{'ab'[number // 3 % 2]},p{number // 2},{side}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(LeakError):
+        planned(plan(weights, tasks=(PlanTask(name="folder"),)), root, tmp_path / "out")
+
+
+def test_a_threshold_chosen_on_a_test_image_stops_the_page(fake_bus_bra, weights, tmp_path):
+    run = planned(plan(weights, seeds=(0,)), fake_bus_bra, tmp_path / "out")
+    run.run()
+    cell = next(c for c in run.cells if c.encoder.name == "ours" and c.way.method == "linear-probe")
+    folder = run.out / cell.folder
+    (folder / "validation_predictions.csv").write_text((folder / "predictions.csv").read_text())
+    with pytest.raises(LeakError, match="was chosen on"):
+        gather(run)
+
+
+def test_weights_that_are_not_there_are_named_before_anything_runs(fake_bus_bra, weights, tmp_path):
+    made = plan(tmp_path / "{split}.safetensors")
+    with pytest.raises(SettingError, match=r"2 of the plan's weights are not there \(first: .*fold-2"):
+        planned(made, fake_bus_bra, tmp_path / "out")
+
+
+def test_a_finished_cell_of_another_budget_is_not_taken_for_this_one(fake_bus_bra, weights, tmp_path):
+    planned(plan(weights, seeds=(0,)), fake_bus_bra, tmp_path / "out").run()
+    other = plan(weights, seeds=(0,), ways=(PlanWay(method="knn", settings=("k=7",)),))
+    with pytest.raises(FolderError, match=r"other settings or inputs \(k 5 -> 7"):
+        planned(other, fake_bus_bra, tmp_path / "out", resume=True).run()
+
+
+def test_a_plan_may_grow(fake_bus_bra, weights, tmp_path):
+    planned(plan(weights, seeds=(0,)), fake_bus_bra, tmp_path / "out").run()
+    grown = planned(plan(weights, seeds=(0, 1)), fake_bus_bra, tmp_path / "out", resume=True)
+    assert len(grown.run().done) == 16
+
+
+def test_weights_of_another_network_fail_alone(fake_bus_bra, weights, tmp_path):
+    contenders = (
+        PlanEncoder(name="ours", weights=str(weights)),
+        PlanEncoder(name="wrong", encoder="resnet-50", weights=str(weights)),
+    )
+    run = planned(plan(weights, encoders=contenders, seeds=(0,)), fake_bus_bra, tmp_path / "out")
+    state = run.run()
+    assert len(state.done) == 4
+    assert {cell.encoder.name for cell in state.failed} == {"wrong"}
+    assert "is no resnet-50" in next(iter(state.failed.values()))
+    folder = run.out / next(iter(state.failed)).folder
+    assert "is no resnet-50" in read_json(folder / "failed.json")["reason"]
