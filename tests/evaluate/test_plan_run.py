@@ -1,5 +1,6 @@
 """Plans that are run: on fakes, with networks so small that a cell takes a tenth of a second."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -125,12 +126,10 @@ def test_a_test_image_in_the_pool_stops_the_plan_before_anything_is_made(fake_bu
 def test_a_patient_on_two_sides_stops_the_plan(weights, tmp_path):
     root = tmp_path / "folder"
     root.mkdir()
-    cv2 = pytest.importorskip("cv2")
     rows = ["path,label,patient,split"]
     for number in range(24):
-        cv2.imwrite(
-            str(root / f"{number}.png"), np.random.default_rng(number).integers(0, 255, (24, 24), np.uint8)
-        )
+        noise = np.random.default_rng(number).integers(0, 255, (24, 24), np.uint8)
+        cv2.imwrite(str(root / f"{number}.png"), noise)
         side = ("train", "val", "test")[number % 3]
         rows.append(f"{number}.png,{'ab'[number // 3 % 2]},p{number // 2},{side}")
     (root / "labels.csv").write_text("\n".join(rows) + "\n")

@@ -238,7 +238,8 @@ def fit_temperature(
     def loss(log_temperature: float) -> float:
         return -_likelihood(labels, probabilities, float(np.exp(log_temperature)))
 
-    best = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
+    between = (float(np.log(TEMPERATURES[0])), float(np.log(TEMPERATURES[1])))
+    best = minimize_scalar(loss, bounds=between, method="bounded", options={"xatol": 1e-6})
     value = float(np.exp(best.x))
     return Temperature(
         value=value,

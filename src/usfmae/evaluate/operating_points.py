@@ -20,6 +20,9 @@ Rule = Literal["sensitivity", "specificity", "youden"]
 RATES = ("sensitivity", "specificity", "ppv", "npv")
 """Names in the order in which tables show them; the last two hold at the share of positives tested on."""
 
+SLACK = 1e-12
+"""So that 0.9 of 10 images is 9 of them, whatever the rounding."""
+
 _UNDEFINED = (
     "no image is of the positive class",
     "all images are of the positive class",
@@ -145,14 +148,13 @@ def choose_threshold(
     found, rest = np.sort(scores[is_positive]), np.sort(scores[~is_positive])
     sensitivity = 1 - np.searchsorted(found, candidates, side="left") / len(found)
     specificity = np.searchsorted(rest, candidates, side="left") / len(rest)
-    slack = 1e-12  # 0.9 of 10 images is 9 of them, whatever the rounding
     if rule == "sensitivity":
-        best = np.flatnonzero(sensitivity >= at_least - slack)[-1]
+        best = np.flatnonzero(sensitivity >= (at_least or 0) - SLACK)[-1]
     elif rule == "specificity":
-        best = np.flatnonzero(specificity >= at_least - slack)[0]
+        best = np.flatnonzero(specificity >= (at_least or 0) - SLACK)[0]
     else:
         youden = sensitivity + specificity
-        best = np.flatnonzero(youden >= youden.max() - slack)[0]
+        best = np.flatnonzero(youden >= youden.max() - SLACK)[0]
     return Threshold(
         value=float(candidates[best]),
         positive=one,

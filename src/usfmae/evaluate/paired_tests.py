@@ -259,8 +259,10 @@ def wilcoxon_test(first: Float[np.ndarray, " fold"], second: Float[np.ndarray, "
     apart = change[change != 0]
     p = 1.0
     if len(apart) > 1:  # of a single fold either sign is as likely: p is 1
-        exact = len(apart) <= 13
-        p = float(stats.wilcoxon(apart, method=stats.PermutationMethod() if exact else "auto").pvalue)
+        if len(apart) <= 13:  # all signs are tried, so that ties are exact too
+            p = float(stats.wilcoxon(apart, method=stats.PermutationMethod()).pvalue)
+        else:
+            p = float(stats.wilcoxon(apart).pvalue)
     return WilcoxonTest(
         num_better=int((change > 0).sum()),
         num_worse=int((change < 0).sum()),
