@@ -176,10 +176,10 @@ def test_five_folds_that_agree_are_not_enough_for_wilcoxon():
 
 
 def test_wilcoxon_with_ties_and_without_a_difference_by_hand():
-    # Gains .01, .01, -.01, .02 and one fold alike: ranks 2, 2, -2, 4. Sums of ranks at most 2 or at least 8:
-    # none or one of the three 2s, and the reverse: 8 of 16 signs.
-    first = np.array([0.70, 0.61, 0.52, 0.43, 0.34])
-    second = np.array([0.71, 0.62, 0.51, 0.45, 0.34])
+    # Gains .1, .1, -.1, .2 (as binary fractions no two alike) and one fold alike: ranks 2, 2, -2, 4. Sums of
+    # ranks at most 2 or at least 8: none or one of the three 2s, and the reverse: 8 of 16 signs.
+    first = np.array([0.2, 0.3, 0.8, 0.4, 0.34])
+    second = np.array([0.3, 0.4, 0.7, 0.6, 0.34])
     found = wilcoxon_test(first, second)
     assert found.p == pytest.approx(8 / 16)
     assert (found.num_better, found.num_worse, found.num_folds) == (3, 1, 5)
