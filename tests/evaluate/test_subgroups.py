@@ -46,6 +46,11 @@ def test_the_images_of_all_parts_are_the_whole(num_classes):
     assert len(record["parts"]) == 4
 
 
+def test_the_unknown_come_last():
+    found = parted(["zonare", None, "GE"] * 20)
+    assert [part.name for part in found.parts] == ["GE", "zonare", "unknown"]
+
+
 def test_small_parts_and_parts_without_a_class_say_so():
     labels = np.array([0, 1] * 20 + [0, 1] * 19 + [1] * 40 + [1])
     probabilities = np.eye(2)[labels] * 0.4 + 0.3
