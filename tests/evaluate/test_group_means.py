@@ -28,7 +28,7 @@ def test_copies_of_an_image_of_a_patient_make_nothing_surer():
 def test_accuracy_is_the_mean_of_right_answers_with_the_interval_of_statistics():
     # The draws of patients are the same for equal seeds, so the bounds are the same to the last digits.
     rng = np.random.default_rng(2)
-    labels, groups = np.tile([0, 1], 40), np.repeat(np.arange(20), 4)
+    labels, groups = np.tile([0, 1], 40), rng.integers(0, 20, 80)  # patients of unequal weight
     probabilities = rng.dirichlet([1, 1], 80)
     right = (probabilities.argmax(axis=1) == labels).astype(float)
     accuracy = score_with_intervals(labels, probabilities, groups, config=CONFIG).metrics["accuracy"]
