@@ -29,7 +29,8 @@ from usfmae.base.files import read_json
 from usfmae.datasets.record import Item
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.devices import set_up_cpu, to_input
-from usfmae.evaluate.finetune import CLASSIFIER_FILE, FOLDS_FOLDER
+from usfmae.evaluate.finetune import CLASSIFIER_FILE
+from usfmae.evaluate.fold_folders import FOLDS_FOLDER
 from usfmae.evaluate.pointing_game import Pointed, point, score_pointing
 from usfmae.evaluate.protocol import TaskConfig, load_task
 from usfmae.evaluate.result import RUN_FILE

@@ -17,6 +17,7 @@ from usfmae.images.picture_tag import picture
 
 
 def task_section(task: str, findings: PlanFindings) -> str:
+    """HTML of one task: tables, differences, curves, calibration, features and errors."""
     entries = [entry for entry in findings.entries if entry.task == task]
     if not entries:
         return f"<section><h2>{escape(task)}</h2><p>No contender is finished here yet.</p></section>"

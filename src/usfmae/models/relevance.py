@@ -52,7 +52,8 @@ def attention_rollout(
     assert rolled is not None
     parts: tuple[PoolName, ...] = ("mean", "cls") if pool == "mean+cls" else (pool,)
     read = torch.stack([pool_tokens(rolled, part) for part in parts]).mean(dim=0)
-    return read[:, 1:].reshape(-1, *encoder.config.grid)
+    rows, columns = encoder.grid_of((images.shape[2], images.shape[3]))
+    return read[:, 1:].reshape(-1, rows, columns)
 
 
 def class_relevance(
@@ -93,7 +94,8 @@ def class_relevance(
         else:
             weight = (of_tokens * tokens).float().sum(dim=2).clamp(min=0)
             read = (weight[:, None] @ relevance)[:, 0]
-    return read[:, 1:].reshape(-1, *encoder.config.grid)
+    rows, columns = encoder.grid_of((images.shape[2], images.shape[3]))
+    return read[:, 1:].reshape(-1, rows, columns)
 
 
 def gradient_times_input(
