@@ -10,7 +10,7 @@ from usfmae.base.errors import DatasetError, LeakError
 from usfmae.datasets.fake import fake_dataset
 from usfmae.datasets.record import Item, LabelledSet
 from usfmae.datasets.registry import read_dataset
-from usfmae.datasets.splits import Split, check_no_leak, label_fraction, official_splits
+from usfmae.datasets.splits import Split, check_no_leak, label_fraction, labels_per_class, official_splits
 
 
 def items_of(*rows: tuple[str, int, str, str | None, int | None]) -> tuple[Item, ...]:
@@ -252,3 +252,22 @@ def test_a_fraction_that_is_none_is_refused(ratio):
 def test_a_validation_share_that_is_none_is_refused(val_ratio):
     with pytest.raises(ValueError, match="between 0 and 1"):
         official_splits(plain_set(20), val_ratio=val_ratio)
+
+
+def test_so_many_per_class_are_whole_groups_and_nested():
+    labelled_set = plain_set(200)
+    (split,) = official_splits(labelled_set)
+    before: set[int] = set()
+    for num in (1, 5, 20):
+        few = labels_per_class(split, labelled_set.labels, labelled_set.groups, num, 0)
+        counts = np.bincount(labelled_set.labels[few.train])
+        assert (counts >= num).all()
+        assert (counts <= num + 1).all()
+        assert before <= set(few.train.tolist())
+        assert few.test.tolist() == split.test.tolist()
+        assert few.name == f"grouped-70-10-20-{num}-per-class"
+        before = set(few.train.tolist())
+    everything = labels_per_class(split, labelled_set.labels, labelled_set.groups, 10_000, 0)
+    assert everything.train.tolist() == split.train.tolist()
+    with pytest.raises(ValueError, match="at least one image per class"):
+        labels_per_class(split, labelled_set.labels, labelled_set.groups, 0, 0)

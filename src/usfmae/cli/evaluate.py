@@ -94,6 +94,29 @@ def linear_probe(
     job.run(evaluate_linear_probe, LinearProbeConfig())
 
 
+@app.command("attentive-probe")
+def attentive_probe(
+    task: TaskOption,
+    data: DataOption,
+    weights: WeightsOption,
+    out: OutOption,
+    encoder: EncoderOption = "vit",
+    like: LikeOption = None,
+    corpus: CorpusOption = None,
+    device: DeviceOption = "auto",
+    settings: SetOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Fit a classifier that learns where to look, on frozen tokens."""
+    from usfmae.evaluate.frozen import AttentiveProbeConfig, evaluate_attentive_probe
+
+    job = Job(
+        task, data, weights, encoder, out, like, corpus or [], device, settings or [], resume, overwrite
+    )
+    job.run(evaluate_attentive_probe, AttentiveProbeConfig())
+
+
 @app.command()
 def finetune(
     task: TaskOption,

@@ -6,7 +6,7 @@ split is checked by `check_no_leak` before it is handed out.
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from usfmae.base.errors import DatasetError, LeakError
+from usfmae.base.seeds import seed_for
 from usfmae.datasets.partition import deal_groups, groups_by_class
 from usfmae.datasets.record import SPLIT_SIDES, Item, LabelledSet
 
@@ -156,9 +157,7 @@ def label_fraction(
         raise ValueError(f"ratio must lie above 0 and up to 1, not {ratio}")
     train_groups = [groups[index] for index in split.train.tolist()]
     train_labels = labels[split.train]
-    sizes: dict[str, int] = defaultdict(int)
-    for group in train_groups:
-        sizes[group] += 1
+    sizes = Counter(train_groups)
     kept: set[str] = set()
     for members in groups_by_class(train_groups, train_labels, seed=seed, purpose="label fraction").values():
         wanted = ratio * sum(sizes[group] for group in members)
@@ -168,11 +167,49 @@ def label_fraction(
                 break
             kept.add(group)
             taken += sizes[group]
+    return _with_few(split, train_groups, kept, name=f"{ratio:g}-labels")
+
+
+def labels_per_class(
+    split: Split, labels: Int64[np.ndarray, " n"], groups: Sequence[str], num: int, seed: int
+) -> Split:
+    """The same split with so many training images of each class, in whole groups; validation and test stay.
+
+    Groups are taken in the order of their hash until there are at least `num` images, so a class has a few
+    more where the last group has several; a class that has fewer keeps them all.
+
+    Args:
+        split: the full split.
+        labels: the class of each image of the set.
+        groups: the group of each image of the set.
+        num: images per class, at least 1.
+        seed: another seed takes other groups.
+    """
+    if num < 1:
+        raise ValueError(f"at least one image per class is needed, not {num}")
+    train_groups = [groups[index] for index in split.train.tolist()]
+    train_labels = labels[split.train].tolist()
+    held: dict[str, Counter[int]] = defaultdict(Counter)
+    for group, label in zip(train_groups, train_labels, strict=True):
+        held[group][label] += 1
+    in_order = sorted(held, key=lambda group: (seed_for(seed, "label fraction", group), group))
+    kept: set[str] = set()
+    for label in sorted(set(train_labels)):
+        taken = 0
+        for group in in_order:
+            if taken >= num:
+                break
+            if held[group][label]:
+                kept.add(group)
+                taken += held[group][label]
+    return _with_few(split, train_groups, kept, name=f"{num}-per-class")
+
+
+def _with_few(split: Split, train_groups: Sequence[str], kept: set[str], *, name: str) -> Split:
+    """The split with the training images of some groups."""
     chosen = np.array([group in kept for group in train_groups], dtype=bool)
     note = f"{int(chosen.sum()):,} of {len(chosen):,} training labels are used"
-    return replace(
-        split, name=f"{split.name}-{ratio:g}-labels", train=split.train[chosen], notes=(*split.notes, note)
-    )
+    return replace(split, name=f"{split.name}-{name}", train=split.train[chosen], notes=(*split.notes, note))
 
 
 class _Carver:

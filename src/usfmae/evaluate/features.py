@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, UInt8
 
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.logs import progress_bar
@@ -19,14 +20,14 @@ class FeatureStore:
     """Features that were made already, for evaluations of one encoder on many splits of one set."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[Hashable, int], tuple[object, Float32[np.ndarray, "n width"]]] = {}
+        self._kept: dict[tuple[Hashable, int], tuple[object, Float[np.ndarray, "n ..."]]] = {}
 
     def get(
         self,
         encoder: Hashable,
         images: UInt8[np.ndarray, "n s s"],
-        make: Callable[[], Float32[np.ndarray, "n width"]],
-    ) -> Float32[np.ndarray, "n width"]:
+        make: Callable[[], Float[np.ndarray, "n ..."]],
+    ) -> Float[np.ndarray, "n ..."]:
         """The features of these images (this array, not an equal one), made at the first call.
 
         Args:
@@ -45,11 +46,11 @@ def encode_images(
     images: UInt8[np.ndarray, "n s s"],
     *,
     input_spec: InputSpec,
-    pool: PoolName = "mean",
+    pool: PoolName | Literal["tokens"] = "mean",
     batch: int = 128,
     precision: PrecisionName = "fp32",
     title: str | None = None,
-) -> Float32[np.ndarray, "n width"]:
+) -> Float[np.ndarray, "n ..."]:
     """Features of prepared images, each seen whole.
 
     The encoder is left as it was found, training or not, and no random number is drawn, so this may be
@@ -59,13 +60,13 @@ def encode_images(
         encoder: on any device.
         images: prepared grey squares of any side; resized to the encoder's input.
         input_spec: how the encoder wants its input standardised.
-        pool: how tokens become one vector.
+        pool: how tokens become one vector; "tokens" keeps them all.
         batch: images at a time.
         precision: fp32 by default, so that features do not depend on the machine.
         title: text left of a progress bar; None for no bar, inside a run that has one.
 
     Returns:
-        One row per image, in order.
+        One row per image, in order: "n width", or "n tokens width" in half precision.
     """
     device = next(encoder.parameters()).device
     number_type = pick_precision(precision, device)
@@ -79,7 +80,8 @@ def encode_images(
                 part = whole_batch(images[start : start + batch], image_px=input_spec.image_px)
                 with autocast(number_type, device):
                     tokens = encoder(to_input(torch.from_numpy(part), input_spec, device))
-                rows.append(pool_tokens(tokens, pool).float().cpu().numpy())
+                kept = tokens.half() if pool == "tokens" else pool_tokens(tokens, pool).float()
+                rows.append(kept.cpu().numpy())
                 if bar:
                     bar.advance(len(part))
     finally:

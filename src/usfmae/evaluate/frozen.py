@@ -4,20 +4,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float64
 from pydantic import Field
 
 from usfmae.base.config import Config
 from usfmae.base.files import read_json, write_by
 from usfmae.base.logs import get_logger
+from usfmae.base.seeds import seed_for
 from usfmae.datasets.splits import Split
 from usfmae.engine.devices import DeviceName, PrecisionName, pick_device, set_up_cpu
 from usfmae.engine.meters import peak_memory_gb
+from usfmae.evaluate.attentive_probe import AttentiveProbeSettings, fit_attentive_probe
 from usfmae.evaluate.contamination import PretrainingPool, check_contamination
 from usfmae.evaluate.features import FeatureStore, encode_images
+from usfmae.evaluate.fold_training import balancing_weights
 from usfmae.evaluate.knn import knn_probabilities
 from usfmae.evaluate.linear_probe import fit_linear_probe
 from usfmae.evaluate.protocol import Task, TaskConfig
@@ -33,7 +36,9 @@ log = get_logger(__name__)
 FEATURES_FILE = "test_features.npz"
 """What nearest neighbours saw of the test images, in the order of `predictions.csv`; half precision."""
 
-Features = Float32[np.ndarray, "n d"]
+Features = Float[np.ndarray, "n ..."]
+"""One vector per image, or all of its tokens."""
+
 Told = Callable[[Features], Float64[np.ndarray, "n class"]]
 """From the features of some images to their probabilities."""
 
@@ -84,6 +89,16 @@ class KnnConfig(FrozenConfig):
 
 class LinearProbeConfig(FrozenConfig):
     """Logistic regression on standardised features."""
+
+    balanced: bool = False
+    """Let every class weigh the same."""
+
+
+class AttentiveProbeConfig(FrozenConfig):
+    """Attention over frozen tokens; `pool` has no part in it."""
+
+    probe: AttentiveProbeSettings = AttentiveProbeSettings()
+    """Size and training."""
 
     balanced: bool = False
     """Let every class weigh the same."""
@@ -178,6 +193,38 @@ def evaluate_linear_probe(
     return _evaluate("linear-probe", judge, job)
 
 
+def evaluate_attentive_probe(
+    task: Task,
+    weights: Weights,
+    *,
+    out: Path,
+    config: AttentiveProbeConfig,
+    device: DeviceName = "auto",
+    like: Path | None = None,
+    pretraining_pool: PretrainingPool | None = None,
+    store: FeatureStore | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Classify the test images by a probe that learns where to look; arguments as in `evaluate_knn`."""
+
+    def judge(features: Features, split: Split) -> tuple[Told, dict[str, Any]]:
+        learnt = task.learnt_from(split)
+        labels = task.labels[learnt]
+        probe = fit_attentive_probe(
+            features[learnt],
+            labels,
+            num_classes=len(task.classes),
+            settings=config.probe,
+            class_weights=balancing_weights(labels, len(task.classes), config.balanced),
+            seed=seed_for(config.seed, "split", split.name),
+        )
+        return probe.probabilities, {"epochs": config.probe.epochs}
+
+    job = _Job(task, weights, out, config, device, like, pretraining_pool, store, resume, overwrite)
+    return _evaluate("attentive-probe", judge, job, pool="tokens")
+
+
 @dataclass(frozen=True, eq=False)
 class _Job:
     """The arguments that both evaluations share, as `evaluate_knn` describes them."""
@@ -194,7 +241,9 @@ class _Job:
     overwrite: bool
 
 
-def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
+def _evaluate(
+    method: str, judge: Judge, job: _Job, *, pool: Literal["tokens"] | None = None
+) -> dict[str, Any]:
     started = time.perf_counter()
     task, config, where = job.task, job.config, pick_device(job.device)
     set_up_cpu(config.threads)
@@ -227,7 +276,7 @@ def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
         start.sha256 or (config.network.model_dump_json(), config.seed, job.like),
         config.encoder,
         start.input_spec.model_dump_json(),
-        config.pool,
+        pool or config.pool,
         config.precision,
         where,
     )
@@ -238,7 +287,7 @@ def _evaluate(method: str, judge: Judge, job: _Job) -> dict[str, Any]:
             start.encoder.to(where),
             task.images,
             input_spec=start.input_spec,
-            pool=config.pool,
+            pool=pool or config.pool,
             precision=config.precision,
             title="encode",
         ),

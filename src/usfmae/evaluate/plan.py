@@ -18,7 +18,7 @@ from usfmae.base.errors import SettingError
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.encoders import EncoderName
 
-Method = Literal["knn", "linear-probe", "finetune"]
+Method = Literal["knn", "linear-probe", "attentive-probe", "finetune"]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+ %-]*$"
 """Names become folders."""
@@ -85,18 +85,32 @@ class PlanWay(Config):
     """One way to use an encoder."""
 
     method: Method
-    """Nearest neighbours, linear classifier on frozen features, or fine-tuning."""
+    """Nearest neighbours, linear or attentive classifier on frozen features, or fine-tuning."""
 
     label_ratio: float = Field(default=1.0, gt=0, le=1)
     """Fraction of the training labels, in whole patients; each seed draws others."""
 
+    labels_per_class: int | None = Field(default=None, ge=1)
+    """Training images of each class instead, in whole patients; each seed draws others."""
+
     settings: tuple[str, ...] = ()
     """Settings for every contender, such as "epochs=30"."""
 
+    def model_post_init(self, _context: object) -> None:
+        if self.label_ratio < 1 and self.labels_per_class is not None:
+            raise ValueError("label_ratio and labels_per_class both say how many labels are used; set one")
+
     @property
     def name(self) -> str:
-        """How tables and folders call it: "finetune 10%"."""
+        """How tables and folders call it: "finetune 10%", "knn 5 per class"."""
+        if self.labels_per_class is not None:
+            return f"{self.method} {self.labels_per_class} per class"
         return self.method if self.label_ratio == 1 else f"{self.method} {100 * self.label_ratio:g}%"
+
+    @property
+    def is_few(self) -> bool:
+        """Whether some training labels are left out."""
+        return self.label_ratio < 1 or self.labels_per_class is not None
 
 
 class Plan(Config):

@@ -27,7 +27,14 @@ from usfmae.evaluate.features import FeatureStore
 from usfmae.evaluate.finetune import finetune
 from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
 from usfmae.evaluate.fold_folders import locked
-from usfmae.evaluate.frozen import KnnConfig, LinearProbeConfig, evaluate_knn, evaluate_linear_probe
+from usfmae.evaluate.frozen import (
+    AttentiveProbeConfig,
+    KnnConfig,
+    LinearProbeConfig,
+    evaluate_attentive_probe,
+    evaluate_knn,
+    evaluate_linear_probe,
+)
 from usfmae.evaluate.plan import Cell, Plan, PlanTask, cells_of
 from usfmae.evaluate.protocol import Task, TaskConfig, TaskSource
 from usfmae.evaluate.result import RESULT_FILE
@@ -41,7 +48,7 @@ FAILED_FILE = "failed.json"
 PoolOf = Callable[[Weights, TaskConfig], PretrainingPool | None]
 """Finds the images that weights were pretrained on; None where they are not at hand."""
 
-Config = KnnConfig | LinearProbeConfig | FinetuneConfig
+Config = KnnConfig | LinearProbeConfig | AttentiveProbeConfig | FinetuneConfig
 
 
 @dataclass
@@ -137,7 +144,8 @@ class PlanRun:
         fit, crop = shown_to(weights, like=cell.like, encoder=cell.encoder.encoder)
         own = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={cell.encoder.encoder}"]
         ours = [f"seed={cell.seed}", f"task.folds=[{cell.split}]", f"task.label_ratio={cell.way.label_ratio}"]
-        ours += [f"task.label_seed={cell.seed}"] if cell.way.label_ratio < 1 else []
+        ours += [f"task.label_seed={cell.seed}"] if cell.way.is_few else []
+        ours += [f"task.labels_per_class={cell.way.labels_per_class}"] if cell.way.labels_per_class else []
         ours += [] if self.threads is None else [f"threads={self.threads}"]
         given = (*self.plan.settings, *cell.task.settings, *cell.way.settings, *cell.encoder.settings)
         boot = [f"bootstrap.{name}={value}" for name, value in self.plan.bootstrap.model_dump().items()]
@@ -245,14 +253,22 @@ def state_of(plan_run: PlanRun) -> PlanState:
 _EVALUATE: dict[str, Callable[..., dict[str, Any]]] = {
     "knn": evaluate_knn,
     "linear-probe": evaluate_linear_probe,
+    "attentive-probe": evaluate_attentive_probe,
     "finetune": finetune,
+}
+
+
+_FROZEN: dict[str, type[KnnConfig] | type[LinearProbeConfig] | type[AttentiveProbeConfig]] = {
+    "knn": KnnConfig,
+    "linear-probe": LinearProbeConfig,
+    "attentive-probe": AttentiveProbeConfig,
 }
 
 
 def _defaults(cell: Cell) -> Config:
     if cell.way.method == "finetune":
         return scratch_config() if cell.weights == "scratch" else FinetuneConfig()
-    return KnnConfig() if cell.way.method == "knn" else LinearProbeConfig()
+    return _FROZEN[cell.way.method]()
 
 
 def _weights(cell: Cell) -> Weights:

@@ -31,6 +31,9 @@ from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, pooled, r
 from usfmae.evaluate.result import RESULT_FILE
 from usfmae.evaluate.statistics import BootstrapConfig, Interval, draw_resamples
 
+STRENGTH = ("finetune", "attentive-probe", "linear-probe", "knn")
+"""Ways to use an encoder, the one that learns most first."""
+
 TESTED = ("macro_f1", "auroc")
 """Metrics whose differences are tested."""
 
@@ -43,7 +46,12 @@ class Entry:
     encoder: str
     way: str
     method: str
-    label_ratio: float
+    is_few: bool
+    """Whether training labels were left out."""
+
+    num_learnt: int
+    """Images whose labels were used, mean over splits and seeds."""
+
     seeds: tuple[int, ...]
 
     per_seed: tuple[Predictions, ...]
@@ -205,7 +213,8 @@ def _entry(cells: Sequence[Cell], seeds: Sequence[int], out: Path, bootstrap: Bo
         encoder=cell.encoder.name,
         way=cell.way.name,
         method=cell.way.method,
-        label_ratio=cell.way.label_ratio,
+        is_few=cell.way.is_few,
+        num_learnt=round(np.mean([result["split"]["num_train"] for result in results])),
         seeds=tuple(seeds),
         per_seed=tuple(tables),
         metrics={name: draws.interval(column, bootstrap) for column, name in enumerate(METRICS)},

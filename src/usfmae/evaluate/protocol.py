@@ -19,7 +19,13 @@ from usfmae.base.input_spec import Crop, Fit
 from usfmae.base.logs import get_logger
 from usfmae.datasets.record import Item, LabelledSet
 from usfmae.datasets.registry import read_dataset
-from usfmae.datasets.splits import Split, check_no_leak, label_fraction, official_splits
+from usfmae.datasets.splits import (
+    Split,
+    check_no_leak,
+    label_fraction,
+    labels_per_class,
+    official_splits,
+)
 from usfmae.evaluate.prepared import read_images
 
 log = get_logger(__name__)
@@ -46,6 +52,9 @@ class TaskConfig(Config):
     label_ratio: float = Field(default=1.0, gt=0, le=1)
     """Fraction of the training labels that are used, in whole patients."""
 
+    labels_per_class: int | None = Field(default=None, ge=1)
+    """Training images of each class that are used, in whole patients; None for all, or `label_ratio`."""
+
     learn_from_val: bool = False
     """Train on the validation images too. Nothing is chosen on them then."""
 
@@ -65,8 +74,11 @@ class TaskConfig(Config):
     """Of label fractions alone, for several draws of few labels on one test side; None for `split_seed`."""
 
     def model_post_init(self, _context: object) -> None:
-        if self.learn_from_val and self.label_ratio < 1:
+        few = self.label_ratio < 1 or self.labels_per_class is not None
+        if self.learn_from_val and few:
             raise ValueError("learn_from_val would add validation labels to a label_ratio below 1")
+        if self.label_ratio < 1 and self.labels_per_class is not None:
+            raise ValueError("label_ratio and labels_per_class both say how many labels are used; set one")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,17 +196,7 @@ def _task(source: TaskSource, config: TaskConfig) -> Task:
     labelled_set = source.labelled_set
     splits = official_splits(labelled_set, seed=config.split_seed, val_ratio=config.val_ratio)
     splits = chosen_splits(splits, config.folds)
-    if config.label_ratio < 1:
-        splits = tuple(
-            label_fraction(
-                split,
-                labelled_set.labels,
-                labelled_set.groups,
-                config.label_ratio,
-                config.split_seed if config.label_seed is None else config.label_seed,
-            )
-            for split in splits
-        )
+    splits = tuple(_few_labels(split, labelled_set, config) for split in splits)
     images, problems = source.images(size_px=config.size_px, fit=config.fit, crop=config.crop)
     notes = labelled_set.notes
     if problems:
@@ -217,6 +219,16 @@ def _task(source: TaskSource, config: TaskConfig) -> Task:
         images=images,
         splits=splits,
         notes=notes,
+    )
+
+
+def _few_labels(split: Split, labelled_set: LabelledSet, config: TaskConfig) -> Split:
+    seed = config.split_seed if config.label_seed is None else config.label_seed
+    labels, groups = labelled_set.labels, labelled_set.groups
+    if config.labels_per_class is not None:
+        return labels_per_class(split, labels, groups, config.labels_per_class, seed)
+    return (
+        label_fraction(split, labels, groups, config.label_ratio, seed) if config.label_ratio < 1 else split
     )
 
 

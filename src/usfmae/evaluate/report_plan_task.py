@@ -1,5 +1,6 @@
 """The part of a comparison's page about one task."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -8,7 +9,7 @@ from usfmae.base.page import UNKNOWN, count, number, table
 from usfmae.evaluate.metrics import confusion_matrix, predicted_classes
 from usfmae.evaluate.plan_decisions import WANTED_SENSITIVITY, Decisions
 from usfmae.evaluate.plan_findings import FeatureMap, PlanFindings, Worst
-from usfmae.evaluate.plan_scores import TESTED, Comparison, Entry
+from usfmae.evaluate.plan_scores import STRENGTH, TESTED, Comparison, Entry
 from usfmae.evaluate.report_charts import Line, Points, line_chart, scatter_chart
 from usfmae.evaluate.report_result import confusion_table
 from usfmae.evaluate.report_words import interval, metric_name
@@ -42,7 +43,7 @@ def task_section(task: str, findings: PlanFindings) -> str:
 
 def _plain(entry: Entry) -> list[str]:
     """Names of splits without what label fractions add."""
-    return [fold.removesuffix(f"-{entry.label_ratio:g}-labels") for fold in entry.folds]
+    return [re.sub(r"-[^-]*-(labels|per-class)$", "", fold) for fold in entry.folds]
 
 
 def _main_table(entries: Sequence[Entry]) -> str:
@@ -96,22 +97,22 @@ def _differences(task: str, comparisons: Sequence[Comparison]) -> str:
 
 
 def _efficiency(entries: Sequence[Entry]) -> str:
-    """Macro-F1 over the share of labels, where a method was run at several shares."""
+    """Macro-F1 over the number of labels, where a method was run with several."""
     charts = []
     for method in dict.fromkeys(entry.method for entry in entries):
         mine = [entry for entry in entries if entry.method == method]
-        if len({entry.label_ratio for entry in mine}) < 2:
+        if len({entry.num_learnt for entry in mine}) < 2:
             continue
         lines = []
         for name in dict.fromkeys(entry.encoder for entry in mine):
-            points = sorted((e for e in mine if e.encoder == name), key=lambda entry: entry.label_ratio)
+            points = sorted((e for e in mine if e.encoder == name), key=lambda entry: entry.num_learnt)
             known = [e for e in points if e.metrics["macro_f1"].value is not None]
             bounds = [e.metrics["macro_f1"] for e in known]
             banded = all(b.low is not None and b.high is not None for b in bounds)
             lines.append(
                 Line(
                     name,
-                    [100 * e.label_ratio for e in known],
+                    [e.num_learnt for e in known],
                     [b.value or 0.0 for b in bounds],
                     [b.low or 0.0 for b in bounds] if banded else None,
                     [b.high or 0.0 for b in bounds] if banded else None,
@@ -122,7 +123,7 @@ def _efficiency(entries: Sequence[Entry]) -> str:
             line_chart(
                 lines,
                 title=f"Label efficiency, {method}",
-                x_label=f"% of the training labels ({method})",
+                x_label=f"Labels learnt from ({method})",
                 y_label="Macro-F1",
                 ratio=True,
             )
@@ -155,9 +156,8 @@ def _rocs(entries: Sequence[Entry]) -> str:
 
 def strongest(entries: Sequence[Entry]) -> list[Entry]:
     """Of each encoder the way that learns most: fine-tuning before probes, all labels before few."""
-    order = ("finetune", "linear-probe", "knn")
     best: dict[str, Entry] = {}
-    for entry in sorted(entries, key=lambda e: (order.index(e.method), -e.label_ratio)):
+    for entry in sorted(entries, key=lambda e: (STRENGTH.index(e.method), -e.num_learnt)):
         best.setdefault(entry.encoder, entry)
     return [best[name] for name in dict.fromkeys(entry.encoder for entry in entries)]
 

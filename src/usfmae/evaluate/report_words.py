@@ -24,7 +24,12 @@ METRIC_NAMES = {
     "val_auroc": "Validation AUROC",
     "reconstruction_loss": "Reconstruction loss",
 }
-METHOD_NAMES = {"finetune": "Fine-tuned", "linear-probe": "Linear probe", "knn": "Nearest neighbours"}
+METHOD_NAMES = {
+    "finetune": "Fine-tuned",
+    "attentive-probe": "Attentive probe",
+    "linear-probe": "Linear probe",
+    "knn": "Nearest neighbours",
+}
 
 
 def metric_name(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from usfmae.datasets.catalogue import licence_words
 from usfmae.datasets.registry import get_card
-from usfmae.evaluate.plan_scores import Entry
+from usfmae.evaluate.plan_scores import STRENGTH, Entry
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def reproduction_card(entries: Sequence[Entry], encoder: str) -> list[CardRow]:
         mine = [
             entry
             for entry in entries
-            if (entry.task, entry.encoder) == (published.task, encoder) and entry.label_ratio == 1
+            if (entry.task, entry.encoder) == (published.task, encoder) and not entry.is_few
         ]
-        best = sorted(mine, key=lambda entry: ("finetune", "linear-probe", "knn").index(entry.method))
+        best = sorted(mine, key=lambda entry: STRENGTH.index(entry.method))
         if not best:
             rows.append(CardRow(published, None, None, (_not_run(published.task),)))
             continue
