@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from usfmae.images.frame import Frame, FrameSource
 from usfmae.images.grey import to_grey
-from usfmae.images.prepare import content_box, prepare, prepare_mask
+from usfmae.images.prepare import back_onto_picture, content_box, prepare, prepare_mask, shown_box
 
 NOWHERE = FrameSource("drawn", 0, 1)
 
@@ -89,6 +89,42 @@ def test_masks_lie_where_their_pictures_lie_and_gain_no_label():
     assert ((picture > 127) != (mask == 7)).mean() < 0.02
     with pytest.raises(ValueError, match=r"labels must be 0\.\.255"):
         prepare_mask(label_map * 100, size_px=64)
+
+
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+@pytest.mark.parametrize("shown", [None, (20, 10, 100, 80)])
+def test_a_label_map_comes_back_to_where_it_was(fit, shown):
+    label_map = np.zeros((150, 100), np.uint8)
+    label_map[30:90, 20:60] = 1
+    square = prepare_mask(label_map, size_px=256, fit=fit, shown=shown)
+    back = back_onto_picture(square.astype(np.float32), size=(150, 100), fit=fit, shown=shown)
+    assert ((back > 0.5) != (label_map == 1)).mean() < 0.005
+
+
+def test_what_was_not_shown_comes_back_as_what_it_is_said_to_be():
+    back = back_onto_picture(np.ones((8, 8), np.float32), size=(20, 30), shown=(5, 10, 10, 10), outside=0.25)
+    assert (back[5:15, 10:20] == 1).all()
+    back[5:15, 10:20] = 0.25
+    assert (back == 0.25).all()
+
+
+def test_picture_and_label_map_are_cut_to_the_same_box():
+    # A fan in the right half of a black screen: its box is what is shown.
+    screen = np.zeros((200, 300), np.uint8)
+    rows, columns = np.mgrid[:160, :200]
+    fan = np.abs(columns - 100) < 25 + 0.45 * rows
+    noise = np.random.default_rng(0).integers(60, 140, fan.shape)
+    screen[20:180, 90:290] = np.where(fan, noise, 0)
+    bright = screen.copy()
+    bright[80:120, 170:210] = 255
+    shown = shown_box(frame(bright), crop="sector")
+    assert shown != (0, 0, 200, 300)
+    prepared = prepare(frame(bright), size_px=128, crop="sector")
+    label_map = np.zeros((200, 300), np.uint8)
+    label_map[80:120, 170:210] = 1
+    mask = prepare_mask(label_map, size_px=128, shown=shown)
+    assert ((prepared > 185) != (mask == 1)).mean() < 0.01
+    assert shown_box(frame(bright), crop="none") == (0, 0, 200, 300)
 
 
 def test_no_size_is_a_bad_argument():

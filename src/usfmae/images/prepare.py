@@ -3,17 +3,18 @@
 Grey, resized with antialiasing to fit a square: centred on black with its aspect ratio kept ("pad"), or
 filling the square ("stretch", what the paper does); before, the box around the echo data may be cut out.
 Lossy on purpose in nothing else: no contrast change, no cleaning. Everything is integer or fixed-order
-arithmetic in OpenCV, so equal pixels give equal bytes.
+arithmetic in OpenCV, so equal pixels give equal bytes. `back_onto_picture` is the way back, for what a
+network says of each pixel.
 """
 
 import cv2
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float32, Integer, UInt8
 
 from usfmae.base.input_spec import Crop, Fit
-from usfmae.images.frame import Frame
+from usfmae.images.frame import Box, Frame
 from usfmae.images.grey import to_grey
-from usfmae.images.sector import crop_to_sector, find_sector
+from usfmae.images.sector import find_sector
 
 
 def content_box(height: int, width: int, size_px: int, *, fit: Fit = "pad") -> tuple[int, int, int, int]:
@@ -41,6 +42,17 @@ def content_box(height: int, width: int, size_px: int, *, fit: Fit = "pad") -> t
     return (size_px - new_height) // 2, (size_px - new_width) // 2, new_height, new_width
 
 
+def shown_box(frame: Frame, *, crop: Crop) -> Box:
+    """What of a picture is shown, as (top, left, height, width) in its pixels.
+
+    Args:
+        frame: any size, grey or colour.
+        crop: "none" for all of it, "sector" for the box around its echo data, if any are found.
+    """
+    sector = find_sector(frame) if crop == "sector" else None
+    return (0, 0, frame.height, frame.width) if sector is None else sector.box
+
+
 def prepare(
     frame: Frame, *, size_px: int, fit: Fit = "pad", crop: Crop = "none"
 ) -> UInt8[np.ndarray, "size size"]:
@@ -62,10 +74,8 @@ def prepare(
     Raises:
         ValueError: `size_px` is below 1.
     """
-    if crop == "sector":
-        sector = find_sector(frame)
-        frame = frame if sector is None else crop_to_sector(frame, sector)
-    grey = to_grey(frame.pixels)
+    top, left, height, width = shown_box(frame, crop=crop)
+    grey = to_grey(np.ascontiguousarray(frame.pixels[top : top + height, left : left + width]))
     return _onto_square(
         grey,
         size_px=size_px,
@@ -75,7 +85,11 @@ def prepare(
 
 
 def prepare_mask(
-    label_map: Integer[np.ndarray, "height width"], *, size_px: int, fit: Fit = "pad"
+    label_map: Integer[np.ndarray, "height width"],
+    *,
+    size_px: int,
+    fit: Fit = "pad",
+    shown: Box | None = None,
 ) -> UInt8[np.ndarray, "size size"]:
     """A label map laid out as `prepare` lays out its picture; nearest neighbour, so no label is invented.
 
@@ -83,15 +97,48 @@ def prepare_mask(
         label_map: class per pixel, 0..255; 0 is background and fills the padding.
         size_px: side of the square in pixels.
         fit: that of the picture.
+        shown: the part of the picture that is shown (`shown_box`); None for all of it.
 
     Raises:
         ValueError: a label is outside 0..255, or `size_px` is below 1.
     """
+    if shown is not None:
+        top, left, height, width = shown
+        label_map = label_map[top : top + height, left : left + width]
     if label_map.size and (label_map.min() < 0 or label_map.max() > 255):
         raise ValueError(f"labels must be 0..255, not {label_map.min()}..{label_map.max()}")
     return _onto_square(
         label_map.astype(np.uint8), size_px=size_px, fit=fit, interpolation=cv2.INTER_NEAREST_EXACT
     )
+
+
+def back_onto_picture(
+    square: Float32[np.ndarray, "size size"],
+    *,
+    size: tuple[int, int],
+    fit: Fit = "pad",
+    shown: Box | None = None,
+    outside: float = 0.0,
+) -> Float32[np.ndarray, "height width"]:
+    """The way back: what a network says of a prepared square, pixel by pixel, laid over the stored picture.
+
+    Args:
+        square: one number per pixel of the square.
+        size: (height, width) of the stored picture in pixels.
+        fit: how the square was made.
+        shown: the part of the picture that was shown; None for all of it.
+        outside: what the rest of the picture gets.
+    """
+    top, left, height, width = shown or (0, 0, *size)
+    above, beside, tall, wide = content_box(height, width, len(square), fit=fit)
+    content = np.ascontiguousarray(square[above : above + tall, beside : beside + wide])
+    if (tall, wide) != (height, width):
+        larger = height >= tall and width >= wide
+        flag = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
+        content = np.asarray(cv2.resize(content, (width, height), interpolation=flag))
+    picture = np.full(size, outside, dtype=np.float32)
+    picture[top : top + height, left : left + width] = content
+    return picture
 
 
 def _onto_square(
