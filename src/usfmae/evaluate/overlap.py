@@ -137,7 +137,8 @@ def mean_of_defined(values: Float[np.ndarray, "row column"]) -> Float64[np.ndarr
 def surface_px(mask: Bool[np.ndarray, "height width"]) -> Int64[np.ndarray, "pixel 2"]:
     """The pixels (down, across) of a structure that have one of their four neighbours outside of it."""
     inside = binary_erosion(mask, _FOUR_NEIGHBOURS, border_value=0)
-    return np.argwhere(mask & ~inside)
+    found: Int64[np.ndarray, "pixel 2"] = np.argwhere(mask & ~inside)
+    return found
 
 
 def _hd95(
