@@ -131,7 +131,8 @@ def mean_of_defined(values: Float[np.ndarray, "row column"]) -> Float64[np.ndarr
     defined = ~np.isnan(values)
     num = defined.sum(axis=1)
     total = np.where(defined, values, 0.0).sum(axis=1)
-    return np.divide(total, num, out=np.full(len(values), np.nan), where=num > 0)
+    mean: Float64[np.ndarray, " row"] = np.divide(total, num, out=np.full(len(values), np.nan), where=num > 0)
+    return mean
 
 
 def surface_px(mask: Bool[np.ndarray, "height width"]) -> Int64[np.ndarray, "pixel 2"]:
