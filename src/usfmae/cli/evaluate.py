@@ -1,4 +1,4 @@
-"""`usfmae evaluate knn | linear-probe | finetune`."""
+"""`usfmae evaluate knn | linear-probe | finetune`; `segment` is a file of its own."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -14,7 +14,7 @@ from usfmae.base.errors import UsfmaeError
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.launch import launched
 from usfmae.base.logs import console, set_up_logging
-from usfmae.cli import compare, corpus, datasets, demo, evaluate, pretrain
+from usfmae.cli import compare, corpus, datasets, demo, evaluate, pretrain, segment
 
 INTERRUPTED = 130
 RESUMABLE = {"demo", "corpus", "pretrain", "evaluate"}
@@ -32,6 +32,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(corpus.app, name="corpus")
 app.command("pretrain")(pretrain.pretrain)
 app.command("recipes")(pretrain.recipes)
+evaluate.app.command("segment")(segment.segment)
 evaluate.app.command("compare")(compare.compare)
 app.add_typer(evaluate.app, name="evaluate")
 

@@ -44,7 +44,7 @@ def write_report(out: Path, *, title: str, runs: Sequence[Path] = (), results: S
     parts = [comparison_section(read_results)] if results or not runs else []
     parts += [run_section(run) for run in read_runs]
     parts += [result_section(result) for result in read_results]
-    done = _what_was_done([*read_runs, *read_results])
+    done = what_was_done([*read_runs, *read_results])
     parts.append(f"\n<section><h2>What was done</h2>\n{done}\n</section>\n")
     write_page(path, title=title, summary=_summary(read_runs, read_results), body="".join(parts), foot=FOOT)
     return path
@@ -76,7 +76,7 @@ def _counted(num: int, what: str) -> str:
     return f"{num} {what}" if num == 1 else f"{num} {what}s"
 
 
-def _what_was_done(folders: Sequence[RunFolder | ResultFolder]) -> str:
+def what_was_done(folders: Sequence[RunFolder | ResultFolder]) -> str:
     """Commands, versions, hashes, time and memory: enough to do it again."""
     if not folders:
         return "<p>Nothing.</p>"

@@ -27,13 +27,14 @@ def result_section(result: ResultFolder) -> str:
         sentences(result.problems),
     ]
     if record:
-        parts += [_facts(result), _metric_table(result)]
+        parts += [facts_list(result), _metric_table(result)]
         parts.append(f'<div class="charts">{_roc(result)}{_confusion(result)}</div>')
-        parts += [_folds(record), _training(result), _notes(record)]
+        parts += [_folds(record), training_curves(result), notes_list(record)]
     return "".join([*parts, "</section>"])
 
 
-def _facts(result: ResultFolder) -> str:
+def facts_list(result: ResultFolder) -> str:
+    """What was learnt from, what was tested, and how."""
     record = result.record
     split = record.get("split") or {}
     facts = {
@@ -153,7 +154,7 @@ def _folds(record: dict[str, Any]) -> str:
     )
 
 
-def _training(result: ResultFolder) -> str:
+def training_curves(result: ResultFolder) -> str:
     """Loss and validation of each fold while it was fitted; nothing for methods that train nothing."""
     curves: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for line in result.lines:
@@ -179,7 +180,8 @@ def _training(result: ResultFolder) -> str:
     return f'<h3>While training</h3><div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
-def _notes(record: dict[str, Any]) -> str:
+def notes_list(record: dict[str, Any]) -> str:
+    """Whether the encoder had seen the test images, and what else a reader has to know."""
     found = record.get("contamination")
     if record.get("init") == "scratch":
         contamination = "Nothing was pretrained, so the encoder cannot have seen the test images."

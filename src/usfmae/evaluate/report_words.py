@@ -23,12 +23,20 @@ METRIC_NAMES = {
     "val_macro_f1": "Validation macro-F1",
     "val_auroc": "Validation AUROC",
     "reconstruction_loss": "Reconstruction loss",
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd95": "95 % Hausdorff distance",
+    "map": "COCO mAP, masks",
+    "map50": "COCO mAP@50, masks",
+    "box_map": "COCO mAP, boxes",
+    "val_dice": "Validation Dice",
 }
 METHOD_NAMES = {
     "finetune": "Fine-tuned",
     "attentive-probe": "Attentive probe",
     "linear-probe": "Linear probe",
     "knn": "Nearest neighbours",
+    "segment": "Segmentation",
 }
 
 

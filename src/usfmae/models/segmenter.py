@@ -112,7 +112,7 @@ class Segmenter(nn.Module):
             raise ValueError(f"num_labels must be at least 2 (outside and a structure), not {num_labels}")
         if not isinstance(encoder, FeatureEncoder):
             raise ValueError(f"{type(encoder).__name__} gives no feature maps")
-        self.encoder = encoder
+        self.encoder: nn.Module = encoder
         self.enters = tuple(_nearest_stride(stride) for stride in encoder.map_strides)
         self.strides = tuple(stride for stride in WIDTHS if stride <= max(self.enters))
         """Steps of the decoder, coarsest first."""
@@ -142,6 +142,7 @@ class Segmenter(nn.Module):
         """Logits at the size of the images, in the number type of the surrounding autocast."""
         height, width = int(images.shape[2]), int(images.shape[3])
         added: dict[int, list[Tensor]] = {stride: [] for stride in self.strides}
+        assert isinstance(self.encoder, FeatureEncoder)
         maps = self.encoder.feature_maps(images)
         for entry, stride, seen in zip(self.entries, self.enters, maps, strict=True):
             added[stride].append(entry(seen))
