@@ -2,6 +2,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +43,25 @@ def fake_bus_bra(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def task(fake_bus_bra: Path) -> Task:
     """Folds 2 and 3 of the fake, at 32 px."""
     return load_task("bus-bra", fake_bus_bra, config=TaskConfig(size_px=32, folds=(2, 3)))
+
+
+@pytest.fixture(scope="session")
+def fake_screens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same patients, but each picture is a scanner's screen: a fan right of the middle, and in it a
+    white square, which is the lesion."""
+    root = tmp_path_factory.mktemp("fake") / "screens"
+    fake_dataset("bus-bra", root, num_patients=12, variant="without-fold-1")
+    rows, columns = np.mgrid[:160, :200]
+    fan = np.abs(columns - 100) < 25 + 0.45 * rows
+    for number, path in enumerate(sorted((root / "Images").glob("*.png"))):
+        rng = np.random.default_rng(number)
+        screen, lesion = np.zeros((2, 200, 300), np.uint8)
+        screen[20:180, 90:290] = np.where(fan, rng.integers(60, 140, fan.shape), 0)
+        top, left = int(rng.integers(70, 110)), int(rng.integers(150, 200))
+        screen[top : top + 40, left : left + 40] = lesion[top : top + 40, left : left + 40] = 255
+        cv2.imwrite(str(path), screen)
+        cv2.imwrite(str(root / "Masks" / path.name.replace("bus", "mask")), lesion)
+    return root
 
 
 @pytest.fixture(scope="session")

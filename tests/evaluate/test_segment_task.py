@@ -46,6 +46,16 @@ def test_the_truth_is_the_stored_map_at_its_own_size(drawn):
     assert (drawn.stored[index].size, drawn.unit) == ((72, 96), "px")
 
 
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+def test_a_label_map_is_cut_to_the_sector_with_its_image(fake_screens, fit):
+    config = settings(size_px=128, crop="sector", fit=fit, folds=(2,))
+    task = load_segment_task("bus-bra", fake_screens, config=config)
+    for image, label_map, stored in zip(task.images, task.label_maps, task.stored, strict=True):
+        assert stored.shown != (0, 0, 200, 300)
+        assert ((image > 185) != (label_map == 1)).mean() < 0.01
+    assert task.truth(0).shape == (200, 300)
+
+
 def test_structures_are_told_apart_by_class_where_asked(fake_bus_bra, drawn):
     task = load_segment_task("bus-bra", fake_bus_bra, config=settings(by_class=True))
     assert task.structures == ("benign", "malignant")

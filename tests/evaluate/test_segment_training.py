@@ -4,6 +4,7 @@ import torch
 
 from usfmae.base.input_spec import InputSpec
 from usfmae.engine.views import AugmentConfig
+from usfmae.evaluate.overlap import overlap
 from usfmae.evaluate.segment_task import SegmentTaskConfig, load_segment_task
 from usfmae.evaluate.segment_training import (
     SegmentBatches,
@@ -91,6 +92,32 @@ def test_probabilities_sum_to_one_at_the_size_of_each_stored_picture(network, dr
     for index, probabilities in zip(indices.tolist(), said, strict=True):
         assert probabilities.shape == (2, *drawn.stored[index].size)
         np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+
+
+class Bright(torch.nn.Module):
+    """Takes what is bright for the structure."""
+
+    def __init__(self):
+        super().__init__()
+        self.least = torch.nn.Parameter(torch.tensor((185 / 255 - 0.19) / 0.21))
+
+    def forward(self, images):
+        return torch.cat([0 * images, 100 * (images - self.least)], dim=1)
+
+
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+@pytest.mark.parametrize("crop", ["none", "sector"])
+def test_what_is_seen_in_the_square_is_found_on_the_stored_picture(fake_screens, fit, crop):
+    config = SegmentTaskConfig(size_px=160, folds=(2,), fit=fit, crop=crop)
+    task = load_segment_task("bus-bra", fake_screens, config=config)
+    indices = task.splits[0].test
+    for px in (160, 128):
+        said = stored_probabilities(Bright(), task, indices, input_spec=InputSpec(image_px=px))
+        for index, probabilities in zip(indices.tolist(), said, strict=True):
+            found = overlap(task.truth(index) == 1, probabilities.argmax(axis=0) == 1)
+            assert found.dice > 0.95
+            assert found.hd95 <= 2
+            assert probabilities.sum(axis=0).min() > 0.999
 
 
 def test_a_mirrored_test_is_the_mean_of_both_sides(network, drawn):

@@ -206,7 +206,7 @@ def train_segmenter(
 
 
 def square_probabilities(
-    module: Segmenter,
+    module: nn.Module,
     images: UInt8[np.ndarray, "n s s"],
     *,
     input_spec: InputSpec,
@@ -218,7 +218,7 @@ def square_probabilities(
     """Probabilities of each label over the prepared square, image by image; `module` is left as it was.
 
     Args:
-        module: on any device.
+        module: a segmenter, on any device.
         images: prepared grey squares of any side.
         input_spec: what the network sees.
         size_px: side of the squares that come out; logits are enlarged to it.
@@ -244,7 +244,7 @@ def square_probabilities(
 
 
 def stored_probabilities(
-    module: Segmenter,
+    module: nn.Module,
     task: SegmentTask,
     indices: Int64[np.ndarray, " k"],
     *,
@@ -254,7 +254,7 @@ def stored_probabilities(
     """Probabilities of each label over the pictures as stored, each at its own size.
 
     Args:
-        module: on any device.
+        module: a segmenter, on any device.
         task: images and what they look like on the disk.
         indices: which images.
         input_spec: what the network sees.
