@@ -6,7 +6,8 @@ paired: the mean over images of the difference in Dice, on shared draws of patie
 resumed.
 
 Cost:  270,000 training images in all: 4 folds of BUS-BRA and one split of MMOTU-2D, 30 epochs, two starts.
-       COST
+       ViT-Ti with one thread on two cores that ten others share: 8 images/s at 64 px (9 hours), 2 at 128 px.
+       Smoke: --task bus-bra --folds 2 --epochs 2 --set image_px=64 --set task.size_px=96, 10 minutes there.
 Run:   USFMAE_DATA=... python benchmarks/segment.py --weights runs/ti-all --out results/segment
 """
 

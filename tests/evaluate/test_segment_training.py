@@ -48,6 +48,14 @@ def test_soft_dice_by_hand():
     assert soft_dice_loss(torch.zeros(1, 2, 2, 2), truth).item() == pytest.approx(0.5)
 
 
+def test_soft_dice_of_two_structures_by_hand():
+    # p = 1/3 everywhere. The first has one of four pixels: (2/3 + 1) / (4/3 + 1 + 1) = 1/2; the second is
+    # nowhere: 1 / (4/3 + 1) = 3/7.
+    truth = torch.tensor([[[1, 0], [0, 0]]])
+    loss = soft_dice_loss(torch.zeros(1, 3, 2, 2), truth)
+    assert loss.item() == pytest.approx(1 - (1 / 2 + 3 / 7) / 2)
+
+
 def test_a_perfect_map_costs_no_dice_and_neither_does_a_structure_that_is_rightly_nowhere():
     truth = torch.tensor([[[1, 0], [1, 0]]])
     logits = torch.full((1, 3, 2, 2), -50.0)

@@ -39,9 +39,9 @@ class SegmentConfig(Config):
     """Crops and mirror images, the same for image and label map; the look changes the image alone."""
 
     optim: OptimConfig = OptimConfig(
-        lr_per_256=4e-3, betas=(0.9, 0.999), layer_decay=0.9, weight_decay=0.05, warmup_epochs=3.0
+        lr_per_256=8e-3, betas=(0.9, 0.999), layer_decay=0.9, weight_decay=0.05, warmup_epochs=3.0
     )
-    """AdamW; 4e-3 per 256 is 5e-4 at a batch of 32."""
+    """AdamW; 8e-3 per 256 is 1e-3 at a batch of 32, the peak of fine-tuning."""
 
     loop: LoopConfig = LoopConfig(checkpoint_steps=200, keep_checkpoints=1)
     """Precision, accumulation, checkpoints."""
@@ -72,5 +72,5 @@ class SegmentConfig(Config):
 def scratch_segment_config() -> SegmentConfig:
     """The defaults of a random start: half the learning rate, the same in every layer, as in fine-tuning."""
     plain = SegmentConfig()
-    optim = plain.optim.model_copy(update={"lr_per_256": 2e-3, "layer_decay": 1.0})
+    optim = plain.optim.model_copy(update={"lr_per_256": 4e-3, "layer_decay": 1.0})
     return plain.model_copy(update={"optim": optim})
