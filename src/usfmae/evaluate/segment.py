@@ -46,6 +46,7 @@ from usfmae.evaluate.segment_training import stored_probabilities, train_segment
 from usfmae.evaluate.start import Weights, open_start, warn_of_other_showing
 from usfmae.models.segmenter import Segmenter, ViTFeatures
 from usfmae.models.segmenter_file import save_segmenter
+from usfmae.models.vit import VisionTransformer
 
 log = get_logger(__name__)
 
@@ -134,7 +135,7 @@ def segment(
         facts={
             "seed": config.seed,
             "weights_sha256": start.sha256,
-            "contamination": check_contamination(task, start, pretraining_pool),
+            "contamination": check_contamination(task, start.init, pretraining_pool),
             "epochs": config.epochs,
             "seconds": sum(fold["seconds"] for fold in facts),
             "peak_memory_gb": max(fold["peak_memory_gb"] for fold in facts),
@@ -169,6 +170,7 @@ def _train_and_test(
     )
     spec = start.input_spec
     generator = torch.Generator().manual_seed(seed_for(seed, "decoder"))
+    assert isinstance(start.encoder, VisionTransformer)
     encoder = ViTFeatures(start.encoder)
     module = Segmenter(encoder, len(task.structures) + 1, channels=spec.channels, generator=generator)
     module = module.to(where)
