@@ -9,6 +9,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from usfmae.base.errors import WeightsError
@@ -75,10 +76,14 @@ def load_cnn(
     given = {_our_name(name, key): value for key, value in tensors.items() if key not in dropped}
     first = next((v for v in given.values() if v.ndim == 4), None)
     channels = 3 if first is None else first.shape[1]
-    encoder = build_cnn(CnnConfig(name=name, channels=channels, drop_path=drop_path))
+    with torch.device("meta"):  # no random start: every number comes from the file
+        encoder = build_cnn(CnnConfig(name=name, channels=channels, drop_path=drop_path))
     wanted = encoder.state_dict()
     _check(path, name, wanted, given)
-    encoder.load_state_dict({key: given.get(key, value) for key, value in wanted.items()})
+    numbers = {key: given[key].to(value.dtype) for key, value in wanted.items() if key in given}
+    counters = {key: torch.zeros((), dtype=torch.long) for key in wanted if key not in given}
+    encoder.load_state_dict(numbers | counters, assign=True)
+    encoder.requires_grad_(True)
     spec = LITE_INPUT if name == "efficientnet-lite0" else IMAGENET_INPUT
     if channels != 3:
         spec = InputSpec(image_px=224, channels=channels)

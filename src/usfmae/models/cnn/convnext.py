@@ -71,7 +71,7 @@ class ConvNeXtTiny(ConvolutionalEncoder):
     def __init__(self, channels: int, *, drop_path: float = 0.0) -> None:
         super().__init__()
         num_blocks = sum(count for _, count in STAGES)
-        rates = iter(torch.linspace(0, drop_path, num_blocks).tolist())
+        rates = iter(drop_path * index / (num_blocks - 1) for index in range(num_blocks))
         first = STAGES[0][0]
         parts: list[nn.Module] = [
             nn.Sequential(nn.Conv2d(channels, first, 4, 4), ChannelNorm(first, eps=NORM_EPS))
