@@ -2,6 +2,8 @@ import errno
 import json
 import os
 import time
+from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -141,6 +143,38 @@ def test_a_folder_of_somebody_else_is_never_deleted(tmp_path):
     assert (tmp_path / "thesis.tex").exists()
 
 
+def test_a_folder_of_somebody_else_is_never_gone_on_with(tmp_path):
+    mine = tmp_path / "mine"
+    (mine / ".partial-thing").mkdir(parents=True)
+    claim_folder(mine, marker="run.json", resume=True)  # what a kill right at the start leaves
+    (mine / "thesis.tex").write_text("years of work")
+    with pytest.raises(FolderError, match=r"holds no run\.json to go on with, but thesis\.tex") as caught:
+        claim_folder(mine, marker="run.json", resume=True)
+    assert caught.value.hint == "choose another --out, or delete it yourself"
+    assert (mine / ".partial-thing").exists()
+
+
+def test_a_kill_while_a_folder_is_emptied_leaves_one_that_can_be_emptied_again(tmp_path, monkeypatch):
+    for name in ("a.txt", "run.json", "z.txt"):
+        (tmp_path / name).write_text("old")
+    rename, left = Path.rename, []
+
+    def cut(path, target):
+        if len(left) == 2:
+            raise KeyboardInterrupt
+        left.append(path.name)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", cut)
+    with pytest.raises(KeyboardInterrupt):
+        claim_folder(tmp_path, marker="run.json", overwrite=True)
+    assert left == ["a.txt", "z.txt"]  # what tells the folder as ours goes last
+    monkeypatch.undo()
+    claim_folder(tmp_path, marker="run.json", overwrite=True)
+    assert not (tmp_path / "run.json").exists()
+    claim_folder(tmp_path, marker="run.json", resume=True)
+
+
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
     with pytest.raises(FolderError, match="exclude each other"):
         claim_folder(tmp_path, marker="run.json", resume=True, overwrite=True)
@@ -189,6 +223,51 @@ def test_a_folder_in_which_another_works_is_not_deleted(tmp_path):
         assert (out / "run.json").exists()
     with claimed_folder(out, overwrite=True, **claim):
         assert list(out.iterdir()) == []
+
+
+def test_of_two_that_overwrite_at_once_only_one_gets_in(tmp_path):
+    out, answers, other_has_answered = tmp_path / "run", [], Event()
+    out.mkdir()
+    write_json(out / "run.json", {"old": True})
+
+    def enter() -> None:
+        try:
+            with claimed_folder(out, marker="run.json", doing="run", overwrite=True, wait_s=0.5):
+                write_json(out / "run.json", {"new": True})
+                other_has_answered.wait(5)
+                answers.append(read_json(out / "run.json"))
+        except FolderError as error:
+            answers.append(error.message)
+            other_has_answered.set()
+
+    both = [Thread(target=enter) for _ in range(2)]
+    with alone_in(out, doing="run"):  # so that both wait at the same time
+        for one in both:
+            one.start()
+        time.sleep(0.2)
+    for one in both:
+        one.join()
+    assert answers == [f"{out}: another run is writing there", {"new": True}]
+
+
+def test_a_lock_on_a_folder_that_was_replaced_meanwhile_is_taken_on_the_new_one(tmp_path):
+    out, entered = tmp_path / "run", Event()
+    out.mkdir()
+
+    def enter() -> None:
+        with alone_in(out, doing="run", wait_s=5):
+            with pytest.raises(FolderError, match="another run"), alone_in(out, doing="run"):
+                pass  # the lock is on what now has the name
+            entered.set()
+
+    waits = Thread(target=enter)
+    with alone_in(out, doing="run"):
+        waits.start()
+        time.sleep(0.2)
+        out.rename(tmp_path / "gone")
+        out.mkdir()
+    waits.join()
+    assert entered.is_set()
 
 
 def test_a_folder_is_deleted_under_another_name(tmp_path, monkeypatch):

@@ -126,8 +126,9 @@ def claim_folder(out: Path, *, marker: str, resume: bool = False, overwrite: boo
     """Make `out` ready to be written, by the one rule all stages share.
 
     A new or empty folder is made. One that exists is an error unless `resume` (go on there) or
-    `overwrite` (delete what is there first). A folder is overwritten only if it holds `marker`,
-    so a typing slip cannot delete somebody's data.
+    `overwrite` (delete what is there first). A folder is gone on with or overwritten only if it holds
+    `marker` (or nothing but what a killed writer left), so a typing slip can neither delete somebody's data
+    nor make them look like ours.
 
     Args:
         out: the output folder.
@@ -148,15 +149,35 @@ def claim_folder(out: Path, *, marker: str, resume: bool = False, overwrite: boo
             f"{out}: exists already",
             hint="--resume goes on there, --overwrite starts again, or choose another --out",
         )
-    if filled and overwrite:
-        if not (out / marker).exists():
-            raise FolderError(
-                f"{out}: holds no {marker}, so it was not made by this command and is not deleted",
-                hint="choose another --out, or delete it yourself",
-            )
-        shutil.rmtree(out)
+    others = sorted(path.name for path in out.iterdir() if not _is_partial(path)) if filled else []
+    if others and not (out / marker).exists():
+        raise FolderError(
+            f"{out}: holds no {marker} to go on with, but {others[0]}"
+            if resume
+            else f"{out}: holds no {marker}, so it was not made by this command and is not deleted",
+            hint="choose another --out, or delete it yourself",
+        )
     with _or_folder_error(out):
+        if overwrite and others:
+            _empty_folder(out, last=marker)
         out.mkdir(parents=True, exist_ok=True)
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(PARTIAL)
+
+
+def _empty_folder(folder: Path, *, last: str) -> None:
+    """Delete what is in a folder, not the folder: its lock is held by what it is, not by what it is called.
+
+    Everything gets a temporary name first and `last`, by which we know the folder, gets it last: a kill at
+    any moment leaves either that or nothing but temporary names.
+    """
+    doomed = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder))
+    kept = [path for path in folder.iterdir() if not _is_partial(path)]
+    for path in sorted(kept, key=lambda path: (path.name == last, path.name)):
+        path.rename(doomed / path.name)
+    shutil.rmtree(doomed)
 
 
 @contextmanager
@@ -169,27 +190,40 @@ def alone_in(folder: Path, *, doing: str, wait_s: float = 0.0) -> Iterator[None]
         wait_s: how long to wait for the lock; processes that a killed one leaves hold it for some seconds.
 
     Raises:
-        FolderError: another process holds it.
+        FolderError: another process holds it, or the folder was deleted meanwhile.
     """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        until = time.monotonic() + wait_s
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= until:
-                    raise FolderError(
-                        f"{folder}: another {doing} is writing there", hint="wait until it ends"
-                    ) from error
-                time.sleep(0.1)
-            except OSError:
-                log.debug("%s: this file system knows no locks", folder)
-                break
-        yield
-    finally:
-        os.close(handle)
+    until = time.monotonic() + wait_s
+    while True:
+        with _or_folder_error(folder):
+            handle = os.open(folder, os.O_RDONLY)
+        try:
+            if not _lock(handle, until=until):
+                raise FolderError(f"{folder}: another {doing} is writing there", hint="wait until it ends")
+            if _is_still(folder, handle):
+                yield
+                return
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int, *, until: float) -> bool:
+    """Whether the lock was had in time; where the file system knows none, it always is."""
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.1)
+        except OSError:
+            log.debug("this file system knows no locks")
+            return True
+
+
+def _is_still(folder: Path, handle: int) -> bool:
+    """Whether the open folder is the one of that name, not one that was deleted while we waited."""
+    return folder.is_dir() and os.path.samestat(os.fstat(handle), folder.stat())
 
 
 @contextmanager
@@ -197,12 +231,10 @@ def claimed_folder(
     out: Path, *, marker: str, doing: str, resume: bool = False, overwrite: bool = False, wait_s: float = 0.0
 ) -> Iterator[None]:
     """`claim_folder` and `alone_in`: a folder in which another works is neither entered nor deleted."""
-    if out.is_dir():
-        with alone_in(out, doing=doing, wait_s=wait_s):
-            claim_folder(out, marker=marker, resume=resume, overwrite=overwrite)
-    else:
+    if not out.is_dir():
         claim_folder(out, marker=marker, resume=resume, overwrite=overwrite)
     with alone_in(out, doing=doing, wait_s=wait_s):
+        claim_folder(out, marker=marker, resume=resume, overwrite=overwrite)
         yield
 
 

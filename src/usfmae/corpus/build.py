@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from usfmae.base.errors import CorpusError, FolderError
-from usfmae.base.files import PARTIAL, alone_in, claim_folder, read_json, remove_partials, write_json
+from usfmae.base.errors import CorpusError
+from usfmae.base.files import claimed_folder, read_json, remove_partials, write_json
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.record import made_by
 from usfmae.corpus.config import BuildConfig
@@ -60,8 +60,7 @@ def build_corpus(
     listings = [list_source(source, config) for source in unique_sources(sources)]
     held_files = held_out_files(hold_out)
     plan = _plan(listings, config, held_files)
-    claim_folder(out, marker=CORPUS_FILE, resume=resume, overwrite=overwrite)
-    with alone_in(out, doing="build"):
+    with claimed_folder(out, marker=CORPUS_FILE, doing="build", resume=resume, overwrite=overwrite):
         earlier = _earlier(out, plan)
         if earlier is not None and earlier["status"] == "finished":
             log.info("%s: is finished already", out)
@@ -122,12 +121,6 @@ def _num_bytes(path: Path) -> int | None:
 def _earlier(out: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
     """corpus.json of the build to go on with; None in a folder that nothing was stored in."""
     if not (out / CORPUS_FILE).exists():
-        others = sorted(path.name for path in out.iterdir() if not path.name.startswith(PARTIAL))
-        if others:
-            raise FolderError(
-                f"{out}: holds no {CORPUS_FILE} to go on with, but {others[0]}",
-                hint="choose another --out, or delete it yourself",
-            )
         return None
     earlier: dict[str, Any] = read_json(out / CORPUS_FILE)
     changes = _changes(earlier.get("plan", {}), plan)
