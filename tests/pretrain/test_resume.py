@@ -10,10 +10,11 @@ from usfmae.base.config import flat, with_settings
 from usfmae.base.errors import FolderError
 from usfmae.base.files import alone_in
 from usfmae.engine.checkpoint import find_checkpoints
-from usfmae.pretrain import run as run_module
+from usfmae.pretrain import run_folder
 from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.resume import AT_FIRST, HARMLESS, ROUNDING, changed_settings
-from usfmae.pretrain.run import load_run_config, pretrain
+from usfmae.pretrain.run import pretrain
+from usfmae.pretrain.run_folder import load_run_config
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_the_lists_of_settings_name_existing_ones():
 
 
 def test_two_runs_cannot_share_a_folder(stopped, small_config, small_corpus, monkeypatch):
-    monkeypatch.setattr(run_module, "LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr(run_folder, "LOCK_WAIT_S", 0.0)
     with alone_in(stopped, doing="run"):
         for how in ({"resume": True}, {"overwrite": True}):
             with pytest.raises(FolderError, match="another run is writing there"):
@@ -148,17 +149,86 @@ def test_two_runs_cannot_share_a_folder(stopped, small_config, small_corpus, mon
     pretrain(small_config, small_corpus, stopped, resume=True)
 
 
+def restarted(monkeypatch, launch: str) -> None:
+    """As torchrun starts a process again after one died."""
+    said = {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "x", "TORCHELASTIC_RESTART_COUNT": 1}
+    for name, value in (said | {"TORCHELASTIC_RUN_ID": launch}).items():
+        monkeypatch.setenv(name, str(value))
+
+
 def test_a_run_that_torchrun_starts_again_goes_on_unasked(
     stopped, finished, small_config, small_corpus, monkeypatch, caplog
 ):
     caplog.set_level(logging.INFO)
-    for name, value in (
-        ("RANK", 0),
-        ("WORLD_SIZE", 1),
-        ("MASTER_ADDR", "x"),
-        ("TORCHELASTIC_RESTART_COUNT", 1),
-    ):
-        monkeypatch.setenv(name, str(value))
+    change_record(stopped, lambda record: record.update(launch="seven"))
+    restarted(monkeypatch, "seven")
     pretrain(small_config, small_corpus, stopped, overwrite=True)
     assert same_weights(stopped, finished)
     assert "going on at step 6 of 8" in caplog.text
+
+
+def test_a_start_that_was_refused_is_refused_when_torchrun_tries_it_again(
+    stopped, small_config, small_corpus, monkeypatch, tmp_path
+):
+    restarted(monkeypatch, "seven")
+    before = sorted(stopped.rglob("*"))
+    with pytest.raises(FolderError, match="exists already"):
+        pretrain(small_config, small_corpus, stopped)  # a run of another launch
+    assert sorted(stopped.rglob("*")) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(FolderError, match="exists already"):
+        pretrain(small_config, small_corpus, tmp_path / "mine")
+
+
+def test_a_run_does_not_go_on_in_a_folder_of_somebody_else(small_config, small_corpus, tmp_path):
+    (tmp_path / "thesis.txt").write_text("x")
+    (tmp_path / ".partial-thing").write_text("x")
+    with pytest.raises(FolderError, match=r"holds no run\.json to go on with, but thesis\.txt"):
+        pretrain(small_config, small_corpus, tmp_path, resume=True)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_checkpoints_without_the_settings_they_were_made_with_are_not_gone_on_with(
+    stopped, small_config, small_corpus
+):
+    (stopped / "run.json").unlink()
+    other = with_settings(small_config, ["seed=4"])
+    with pytest.raises(FolderError, match=r"holds no run\.json to go on with, but checkpoints"):
+        pretrain(other, small_corpus, stopped, resume=True)
+
+
+def test_a_run_is_not_written_into_or_over_what_it_reads(
+    stopped, finished, small_config, small_corpus, tmp_path
+):
+    corpus = tmp_path / "runs" / "corpus"
+    shutil.copytree(small_corpus, corpus)
+    shutil.copy(stopped / "run.json", tmp_path / "runs")
+    weights = stopped / "kept" / "weights.safetensors"
+    weights.parent.mkdir()
+    shutil.copy(finished / "weights.safetensors", weights)
+    for out, read, given in (
+        (corpus, "--corpus", {"resume": True}),
+        (corpus / "below", "--corpus", {}),
+        (tmp_path / "runs", "--corpus", {"overwrite": True}),
+        (stopped, "--weights", {"overwrite": True, "weights": weights}),
+    ):
+        with pytest.raises(FolderError, match=f"--out {out}: lies in, or is, or holds {read} "):
+            pretrain(small_config, corpus, out, **given)
+    assert sorted(path.name for path in corpus.iterdir()) == ["corpus.json", "manifest.parquet", "parts"]
+    assert find_checkpoints(stopped)
+
+
+def test_nothing_to_go_on_with_is_said_and_a_run_begins(small_config, small_corpus, tmp_path, caplog):
+    pretrain(with_settings(small_config, ["epochs=0.1"]), small_corpus, tmp_path / "new", resume=True)
+    assert "new: there is no run to go on with, so a new one begins" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"made_by": {"settings": 3, "inputs": {}}}'])
+def test_a_run_json_of_another_kind_is_refused(stopped, small_config, small_corpus, content):
+    (stopped / "run.json").write_text(content)
+    with pytest.raises(FolderError, match=r"run\.json: is not the record of a run") as caught:
+        pretrain(small_config, small_corpus, stopped, resume=True)
+    assert "--overwrite" in caught.value.hint
+    with pytest.raises(FolderError, match="is not the record of a run"):
+        load_run_config(stopped)

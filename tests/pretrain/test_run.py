@@ -12,7 +12,8 @@ from usfmae.engine.metrics_log import read_metrics
 from usfmae.models.vit import VisionTransformer, ViTConfig
 from usfmae.models.weights import load_encoder, save_encoder
 from usfmae.pretrain.config import PretrainConfig
-from usfmae.pretrain.run import load_run_config, pretrain
+from usfmae.pretrain.run import pretrain
+from usfmae.pretrain.run_folder import load_run_config
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,9 @@ class Launch:
     restarts: int = 0
     """How often torchrun has started all processes again after one died."""
 
+    id: str = ""
+    """Of the launch (torchrun's `--rdzv-id`): the same on all its processes and after its restarts."""
+
     @property
     def leads(self) -> bool:
         """Whether this is the process that writes and speaks for all."""
@@ -39,4 +42,5 @@ def launched() -> Launch:
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
         local_world=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
+        id=os.environ.get("TORCHELASTIC_RUN_ID", ""),
     )

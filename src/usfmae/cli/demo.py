@@ -105,7 +105,8 @@ def pretrained(stages: Stages, pool: Path, hold_out: Path | None, size: float) -
     from usfmae.corpus.build import build_corpus
     from usfmae.corpus.config import BuildConfig
     from usfmae.corpus.sources import Source
-    from usfmae.pretrain.run import RUN_FILE, pretrain
+    from usfmae.pretrain.run import pretrain
+    from usfmae.pretrain.run_folder import RUN_FILE
 
     corpus, run = stages.out / "corpus", stages.out / "run"
     held = [] if hold_out is None else [("folder", hold_out)]

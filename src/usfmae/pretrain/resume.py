@@ -5,10 +5,10 @@ from typing import Any
 
 from usfmae.base.config import flat
 from usfmae.base.errors import FolderError
-from usfmae.base.files import read_json
 from usfmae.base.logs import get_logger
 from usfmae.engine.ranks import Ranks
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.run_folder import read_record
 
 log = get_logger(__name__)
 
@@ -50,11 +50,12 @@ def earlier_run(
         ranks: the processes now.
 
     Raises:
-        FolderError: something differs that changes the result; each is named with both values.
+        FolderError: something differs that changes the result; each is named with both values. Or run.json is
+            damaged.
     """
     if not run_file.exists():
         return {}
-    record: dict[str, Any] = read_json(run_file)
+    record = read_record(run_file)
     before_inputs = record["made_by"]["inputs"]
     changed = changed_settings(record["made_by"]["settings"], config)
     serious = [line for name, line in changed.items() if name not in HARMLESS | ROUNDING]
@@ -66,7 +67,9 @@ def earlier_run(
     if serious:
         raise FolderError(
             f"{run_file.parent}: was started with other settings or inputs ({'; '.join(serious)})",
-            hint="--resume goes on with the same ones; choose another --out, or --overwrite",
+            hint="--resume goes on with the same ones, which usfmae pretrain "
+            f"{run_file.parent} --out {run_file.parent} --resume takes from there; choose another --out, "
+            "or --overwrite",
         )
     for name, line in changed.items():
         log.info("resumed with another %s%s", line, ", equal up to rounding" if name in ROUNDING else "")

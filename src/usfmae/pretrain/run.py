@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from usfmae.base.config import make_config
-from usfmae.base.errors import FolderError, SettingError
-from usfmae.base.files import claimed_folder, read_json, remove_partials, write_json
+from usfmae.base.errors import SettingError
+from usfmae.base.files import remove_partials, write_json
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.launch import launched
@@ -44,15 +43,13 @@ from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.page import LivePage, PageWriter
 from usfmae.pretrain.replay import hold_out, open_old
 from usfmae.pretrain.resume import earlier_run
+from usfmae.pretrain.run_folder import RUN_FILE, claimed_run, close_record
 from usfmae.pretrain.start import Start, all_pools, pools_seen, read_start
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 from usfmae.pretrain.watch import LiveEvaluation, Look, Pictures, Scores, Watch
 
 log = get_logger(__name__)
-RUN_FILE = "run.json"
 EMA_FILE = "weights_ema.safetensors"
-LOCK_WAIT_S = 10.0
-"""How long a run waits for its folder: batch workers of a killed run hold it until they notice, some 5 s."""
 
 
 def pretrain(
@@ -119,13 +116,10 @@ def pretrain(
     with join_ranks(where, config.loop.parallel) as ranks, ExitStack() as held:
         # torchrun started all processes anew after one died; only the machine of that one counts it.
         again = ranks.anyone(launched().restarts > 0)
-        claimed = claimed_folder(
-            out,
-            marker=RUN_FILE,
-            doing="run",
-            resume=resume or again,
-            overwrite=overwrite and not again,
-            wait_s=LOCK_WAIT_S,
+        read = {"--corpus": corpus_folder, **({} if weights is None else {"--weights": weights})}
+        read |= {} if old is None else {"replay.corpus": old.folder}
+        claimed = claimed_run(
+            out, read, resume=resume, overwrite=overwrite, restarted=launched() if again else None
         )
         ranks.first(lambda: held.enter_context(claimed))
         earlier = ranks.first(lambda: earlier_run(out / RUN_FILE, config, inputs, ranks))
@@ -135,6 +129,7 @@ def pretrain(
         ranks.first(lambda: remove_partials(out))
         record = {
             "made_by": made_by("pretrain", settings=config, inputs=inputs),
+            "launch": launched().id,
             "status": "running",
             "recipe": recipe,
             "device": str(where),
@@ -274,7 +269,7 @@ def _pretrain(
         record["seconds"] += time.perf_counter() - started
         record["peak_memory_gb"] = max(record["peak_memory_gb"], peak_memory_gb(where))
         if ranks.leads:
-            _close(out / RUN_FILE, record)
+            close_record(out / RUN_FILE, record)
             page.draw()
     return record
 
@@ -291,25 +286,9 @@ def _save(
     ranks.first(lambda: save_encoder(path, encoder, input_spec=spec, notes=notes))
 
 
-def _close(path: Path, record: dict[str, Any]) -> None:
-    """Write the record at the end; a full disk does not hide why a run ended."""
-    try:
-        write_json(path, record)
-    except FolderError as error:
-        if record["status"] == "finished":
-            raise
-        log.warning("%s", error.message)
-
-
 def count_parameters(module: nn.Module) -> int:
     """Parameters of a network, fixed positions left out."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def load_run_config(run: Path) -> PretrainConfig:
-    """The settings of an earlier run, from its run.json, ready to be run again."""
-    record = read_json(run / RUN_FILE)
-    return make_config(PretrainConfig, record["made_by"]["settings"])
 
 
 def _refuse_terms(corpus: Corpus, config: PretrainConfig) -> None:

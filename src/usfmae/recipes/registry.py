@@ -7,7 +7,7 @@ from pathlib import Path
 from usfmae.base.config import nearest
 from usfmae.base.errors import SettingError
 from usfmae.pretrain.config import PretrainConfig
-from usfmae.pretrain.run import RUN_FILE, load_run_config
+from usfmae.pretrain.run_folder import RUN_FILE, load_run_config
 
 
 def recipe_names() -> list[str]:
