@@ -1,3 +1,4 @@
+import shutil
 import signal
 from collections.abc import Iterator
 
@@ -101,6 +102,23 @@ def test_a_damaged_checkpoint_is_named_and_refused(tmp_path):
     path.unlink()
     with pytest.raises(TrainingError, match=r"model\.safetensors: is missing"):
         run(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"step": 4, "sha256": {}}', "{", None])
+def test_a_checkpoint_whose_state_is_damaged_says_how_to_go_on(tmp_path, content):
+    run(tmp_path)
+    state = find_checkpoints(tmp_path)[-1].path / "state.json"
+    state.unlink() if content is None else state.write_text(content)
+    with pytest.raises(TrainingError, match=r"state\.json: (is damaged|cannot be read|no such)") as caught:
+        run(tmp_path)
+    assert caught.value.hint.startswith(f"delete {state.parent} to go on from the checkpoint before it")
+
+
+def test_a_copy_beside_the_checkpoints_is_none(tmp_path):
+    run(tmp_path)
+    newest = find_checkpoints(tmp_path)[-1]
+    shutil.copytree(newest.path, newest.path.with_name(f"{newest.path.name}_backup"))
+    assert find_checkpoints(tmp_path)[-1] == newest
 
 
 def test_a_finished_run_is_not_stepped_again(tmp_path):

@@ -10,6 +10,7 @@ one per rank, through `torch.distributed.checkpoint`. Either kind loads into any
 pieces. There is no random state to save: all randomness is a function of the seed and the step.
 """
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load as load_pieces
 from torch.distributed.checkpoint.state_dict_saver import save as save_pieces
 
-from usfmae.base.errors import TrainingError
+from usfmae.base.errors import FolderError, TrainingError
 from usfmae.base.files import file_sha256, new_folder, read_json, remove_folder, write_json
 from usfmae.base.logs import get_logger
 from usfmae.engine.parallel import like
@@ -33,6 +34,8 @@ from usfmae.engine.ranks import ALONE, Ranks
 log = get_logger(__name__)
 FOLDER = "checkpoints"
 _FILES = ("model.safetensors", "optimizer.safetensors")
+_NAME = re.compile(r"step_\d{8,}")
+"""Of our folders; a copy that somebody made beside them is none."""
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
 
 
@@ -115,7 +118,7 @@ def _forget(run: Path, keep: int) -> None:
 
 def find_checkpoints(run: Path) -> list[Checkpoint]:
     """All finished checkpoints of a run, oldest first."""
-    found = sorted((run / FOLDER).glob("step_*"))
+    found = sorted(path for path in (run / FOLDER).glob("step_*") if _NAME.fullmatch(path.name))
     return [Checkpoint(path, int(path.name.removeprefix("step_"))) for path in found]
 
 
@@ -133,7 +136,7 @@ def load_checkpoint(
     """
     path = checkpoint.path
     hint = f"delete {path} to go on from the checkpoint before it, or start again with --overwrite"
-    sums: dict[str, str] = read_json(path / "state.json")["sha256"]
+    sums = _read_sums(path, hint)
     missing = [name for name in sums if not (path / name).exists()]
     if missing:
         raise TrainingError(f"{path / missing[0]}: is missing", hint=hint)
@@ -148,6 +151,18 @@ def load_checkpoint(
             _load_shards(path, module, optimizer)
     except (SafetensorError, RuntimeError, KeyError, CheckpointException) as error:
         raise TrainingError(f"{path}: does not fit this network ({error})", hint=hint) from error
+
+
+def _read_sums(path: Path, hint: str) -> dict[str, str]:
+    """Names and SHA-256 of the files of a checkpoint."""
+    try:
+        state = read_json(path / "state.json")
+    except FolderError as error:
+        raise TrainingError(error.message, hint=hint) from error
+    sums = state.get("sha256") if isinstance(state, dict) else None
+    if not isinstance(sums, dict) or not sums:
+        raise TrainingError(f"{path / 'state.json'}: is damaged (no checksums in it)", hint=hint)
+    return sums
 
 
 def _load_whole(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
