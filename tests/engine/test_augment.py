@@ -76,6 +76,10 @@ def test_evaluation_sees_the_whole_image_untouched_at_its_own_size():
     assert np.array_equal(whole_batch(images(), image_px=32), images())
 
 
+def test_no_images_are_none_of_the_new_size():
+    assert whole_batch(images(0, 32), image_px=(16, 24)).shape == (0, 16, 24)
+
+
 @pytest.mark.parametrize("scale", [(0.0, 1.0), (0.9, 0.5)])
 def test_nonsense_ranges_are_refused(scale):
     with pytest.raises(ValidationError, match="scale must be two positive numbers in ascending order"):
