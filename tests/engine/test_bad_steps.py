@@ -1,5 +1,7 @@
 """Steps that go wrong on purpose, in a loop of 12 steps on a tiny network."""
 
+import signal
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -7,8 +9,11 @@ from safetensors.torch import load_file
 from small_loop import TOTAL, batch, batches_from, equal, run
 
 from usfmae.base.errors import TrainingError
-from usfmae.engine.bad_steps import MAX_KEPT, MIN_SEEN, BadSteps, SpikeWatch
+from usfmae.base.interrupt import Interrupted
+from usfmae.engine.bad_steps import MAX_KEPT, MIN_SEEN, BadSteps, SpikeWatch, Unseen
+from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.engine.metrics_log import read_metrics
+from usfmae.engine.ranks import ALONE
 
 
 def with_nan_at(*bad: int):
@@ -77,6 +82,81 @@ def test_a_good_step_between_starts_the_count_anew():
 def test_by_default_the_first_bad_step_stops():
     assert BadSteps("stop", 5).bad()
     assert not BadSteps("skip", 5).bad()
+
+
+def looks_seldom(monkeypatch) -> None:
+    """As on a GPU: only where a line or a checkpoint is due."""
+    monkeypatch.setattr("usfmae.engine.loop.LOOKED_AT_ONCE", set())
+
+
+def test_a_bad_step_that_is_seen_later_is_named_and_kept_itself(tmp_path, monkeypatch):
+    looks_seldom(monkeypatch)
+    # Three tenths down the cosine from .05: .05 * (1 + cos(.3 pi)) / 2 = .0397.
+    with pytest.raises(TrainingError, match=r"at step 5 \(learning rate 3.97e-02\)"):
+        run(tmp_path, batches=with_nan_at(5), log_steps=100, checkpoint_steps=11)
+    with safe_open(tmp_path / "bad_batch.safetensors", "pt") as file:
+        assert file.metadata() == {"step": "5", "seed": "0"}
+        assert torch.equal(file.get_tensor("tensor_0"), batch(5)[0])
+
+
+def test_a_run_that_is_stopped_before_a_bad_step_is_seen_writes_no_checkpoint_of_it(tmp_path, monkeypatch):
+    looks_seldom(monkeypatch)
+
+    def stopped(first):
+        for step, one in enumerate(with_nan_at(5)(first), start=first):
+            if step == 7:
+                signal.raise_signal(signal.SIGTERM)
+            yield one
+
+    with pytest.raises(TrainingError, match=r"at step 5 .*the last good checkpoint is .*step_00000004;"):
+        run(tmp_path, batches=stopped, log_steps=100, checkpoint_steps=4, on_bad_step="stop")
+    assert [done.step for done in find_checkpoints(tmp_path)] == [4]
+
+
+def test_a_gradient_that_is_not_finite_is_seen_though_the_loss_is():
+    unseen, one = Unseen(), torch.tensor(1.0)
+    for step in range(4):
+        unseen.add(step, one, one * float("inf") if step == 2 else one)
+    assert unseen.first_bad(ALONE) == 2
+    assert unseen.first_bad(ALONE) is None  # each is looked at once
+
+
+def test_no_checkpoint_is_written_while_steps_are_left_out(tmp_path):
+    # Due after 2, 4, 6, 8 ... steps; the fourth to the sixth are bad, so that of 4 waits for the seventh.
+    # Hooks run before the checkpoint of their step.
+    seen = []
+    look = lambda step: seen.append([c.step for c in find_checkpoints(tmp_path)]) or []  # noqa: E731
+    run(
+        tmp_path,
+        batches=with_nan_at(3, 4, 5),
+        on_bad_step="skip",
+        checkpoint_steps=2,
+        given={"hooks": [look]},
+    )
+    assert seen[2:9] == [[2], [2], [2], [2], [2, 7], [2, 7], [7, 8]] or seen
+
+
+def test_a_diverged_run_does_not_begin_to_count_anew_when_it_is_resumed(tmp_path):
+    bad = with_nan_at(*range(5, TOTAL))
+    said = r"at step 8 .*4 times in a row; the last good checkpoint is .*step_00000005;"
+    for _ in range(3):
+        with pytest.raises(TrainingError, match=said) as caught:
+            run(tmp_path, batches=bad, on_bad_step="skip", max_bad_in_row=3, checkpoint_steps=1)
+    assert caught.value.hint.startswith("start again (--overwrite, or another --out) with one of: lower")
+    assert "fp32" not in caught.value.hint  # it is that already
+    assert [done.step for done in find_checkpoints(tmp_path)] == [4, 5]
+
+
+def test_a_signal_during_steps_that_are_left_out_waits_for_a_good_one(tmp_path):
+    def stopped(first):
+        for step, one in enumerate(with_nan_at(5, 6)(first), start=first):
+            if step == 5:
+                signal.raise_signal(signal.SIGTERM)
+            yield one
+
+    with pytest.raises(Interrupted, match="stopped after step 8 of 12"):
+        run(tmp_path, batches=stopped, on_bad_step="skip")
+    assert find_checkpoints(tmp_path)[-1].step == 8
 
 
 def test_where_every_step_of_a_line_is_bad_there_is_no_line(tmp_path):

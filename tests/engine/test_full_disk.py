@@ -99,6 +99,12 @@ def test_a_full_disk_at_the_end_is_an_error_and_the_run_is_finished_later(tmp_pa
     assert torch.equal(run(tmp_path / "cut").weight, undisturbed.weight)
 
 
+def test_where_no_checkpoint_was_written_none_is_said_to_be_kept(tmp_path, caplog):
+    run(tmp_path, full=range(1, 4))
+    assert caplog.text.count("(File too large); none was written yet, the next one is tried again") == 2
+    assert "is kept" not in caplog.text
+
+
 def test_a_picture_that_does_not_fit_does_not_end_the_run(tmp_path, caplog):
     def full(step: int):
         raise FolderError("pictures: cannot be written (No space left on device)")

@@ -12,16 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from usfmae.base.errors import FolderError
+from usfmae.base.errors import FolderError, TrainingError
 from usfmae.base.files import write_by
 from usfmae.base.logs import get_logger
+from usfmae.engine.checkpoint import find_checkpoints
+from usfmae.engine.ranks import Ranks
 
 log = get_logger(__name__)
 
 OnBadStep = Literal["stop", "skip"]
+
+LOOKED_AT_ONCE = {"cpu"}
+"""Devices that need not be waited for: their numbers are looked at in every step, those of others where a
+line or a checkpoint is due."""
 
 SPIKES = "spikes"
 """Folder of the kept batches, below a run's."""
@@ -61,6 +68,67 @@ class BadSteps:
         self.in_row += 1
         self.total += 1
         return self.on_bad_step == "stop" or self.in_row > self.max_in_row
+
+
+@dataclass
+class Unseen:
+    """Losses and gradient norms that nobody has looked at yet: to look, a GPU must be waited for."""
+
+    _kept: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
+
+    def add(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        """Those of a step, wherever they are."""
+        self._kept.append((step, loss, norm))
+
+    def first_bad(self, ranks: Ranks) -> int | None:
+        """Look at them all: the first step with a number that is not finite on any rank; None for none."""
+        if not self._kept:
+            return None
+        steps, losses, norms = zip(*self._kept, strict=True)
+        self._kept.clear()
+        finite = torch.isfinite(torch.stack([*losses, *norms])).reshape(2, -1).all(dim=0).tolist()
+        if not ranks.anyone(not all(finite)):
+            return None
+        mine = next((step for step, good in zip(steps, finite, strict=True) if not good), steps[-1])
+        return min(ranks.gather(int(mine)))
+
+
+def too_many(
+    out: Path,
+    batch: tuple[Tensor, ...],
+    step: int,
+    lr: float,
+    seed: int,
+    bad_steps: BadSteps,
+    rank: int,
+    precision: Literal["bf16", "fp32"],
+) -> TrainingError:
+    """The error that ends a run, with the batch kept beside it.
+
+    Args:
+        out: the run's folder.
+        batch: this rank's part of that of the step.
+        step: the first one with a number that is not finite, counted from 0.
+        lr: its learning rate.
+        seed: the run's, for the record.
+        bad_steps: how many there were.
+        rank: of this process.
+        precision: what to try depends on it.
+    """
+    path = out / f"bad_batch{f'_rank{rank}' if rank else ''}.safetensors"
+    save_batch(path, batch, step=step, seed=seed)
+    done = find_checkpoints(out)
+    kept = f"the last good checkpoint is {done[-1].path}" if done else "no checkpoint was written yet"
+    again = f", {bad_steps.in_row} times in a row" if bad_steps.in_row > 1 else ""
+    ways = ["lower optim.lr_per_256", "lengthen optim.warmup_epochs"]
+    ways += ["--set loop.precision=fp32"] if precision != "fp32" else []
+    skip = "--resume --set loop.on_bad_step=skip leaves single steps out"
+    return TrainingError(
+        f"{out}: the loss or its gradient is not a finite number at step {step} (learning rate {lr:.2e})"
+        f"{again}; {kept}; the batch is kept in {path.name}",
+        hint=f"start again (--overwrite, or another --out) with one of: {', '.join(ways)}"
+        + ("" if bad_steps.on_bad_step == "skip" else f"; {skip}"),
+    )
 
 
 @dataclass

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from usfmae.base.config import Config
-from usfmae.base.errors import FolderError, TrainingError
+from usfmae.base.errors import FolderError
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.seeds import seed_for
-from usfmae.engine.bad_steps import BadSteps, OnBadStep, SpikeWatch, save_batch
+from usfmae.engine.bad_steps import LOOKED_AT_ONCE, BadSteps, OnBadStep, SpikeWatch, Unseen, too_many
 from usfmae.engine.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
 from usfmae.engine.compiling import CompileName, compiling
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision
@@ -165,7 +165,8 @@ def train(
     saved_at: int | None = None
     losses: list[Tensor] = []
     taken: list[int] = []
-    bad_steps = BadSteps(config.on_bad_step, config.max_bad_in_row)
+    bad_steps, unseen = BadSteps(config.on_bad_step, config.max_bad_in_row), Unseen()
+    due = False
     rank_of_seed = (ranks.rank,) if ranks.rank else ()
 
     def log_watch(hook: Hook) -> None:
@@ -187,7 +188,13 @@ def train(
         except FolderError as error:
             if needed:
                 raise
-            log.warning("%s; the checkpoint before is kept, the next one is tried again", error.message)
+            kept = "the checkpoint before is kept" if find_checkpoints(out) else "none was written yet"
+            log.warning("%s; %s, the next one is tried again", error.message, kept)
+
+    def give_up(bad: int, batch: Batch | None = None) -> NoReturn:
+        if batch is None or bad != step:
+            batch = next(iter(batches_from(bad)))
+        raise too_many(out, batch, bad, schedule.lr(bad), seed, bad_steps, ranks.rank, precision)
 
     try:
         with (
@@ -226,12 +233,14 @@ def train(
                     norm = whole(nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf, foreach=True))
                     losses.append(loss)
                     taken.append(step)
-                    look = config.on_bad_step == "skip" or device.type == "cpu"
+                    look = config.on_bad_step == "skip" or device.type in LOOKED_AT_ONCE
                     look = look or (step + 1) % config.log_steps == 0 or step + 1 == total
                     look = look or (step + 1) % config.checkpoint_steps == 0
-                    if look and ranks.anyone(not bool(torch.isfinite(torch.stack([*losses, norm])).all())):
+                    unseen.add(step, loss, norm)
+                    bad = unseen.first_bad(ranks) if look else None
+                    if bad is not None:
                         if bad_steps.bad():  # the same answer on all ranks
-                            _give_up(out, batch, step, lr, seed, bad_steps, ranks)
+                            give_up(bad, batch)
                         log.warning("step %d is left out: its loss or gradient is not a finite number", step)
                         metrics.write("bad_step", step=step + 1, at=step, seed=seed, loss=str(float(loss)))
                         losses.pop()
@@ -267,9 +276,17 @@ def train(
                     bar.say(f"loss {shown:.4f}  {meter.images_per_s:.0f} images/s")
                 for hook in hooks:
                     log_watch(hook)
-                if step % config.checkpoint_steps == 0 or step == total:
+                # While steps are left out nobody knows whether the weights are still good, and a resumed run
+                # is to count those steps again: no checkpoint before a step goes well.
+                due = due or step % config.checkpoint_steps == 0
+                if step == total or (due and not bad_steps.in_row):
                     checkpoint(needed=step == total)
-                if ranks.anyone(stop.asked):
+                    due = False
+                if not bad_steps.in_row and ranks.anyone(stop.asked):
+                    bad = unseen.first_bad(ranks)
+                    if bad is not None:
+                        bad_steps.bad()
+                        give_up(bad)
                     checkpoint(needed=True)
                     raise Interrupted(f"stopped after step {step} of {total}; a checkpoint was written")
     finally:
@@ -305,19 +322,3 @@ def _backward(
 
 def _mfu(utilisation: Utilisation | None, images_per_s: float, device: torch.device) -> dict[str, float]:
     return {} if utilisation is None else {"mfu": round(utilisation.mfu(images_per_s, device), 4)}
-
-
-def _give_up(
-    out: Path, batch: Batch, step: int, lr: float, seed: int, bad_steps: BadSteps, ranks: Ranks
-) -> None:
-    path = out / f"bad_batch{f'_rank{ranks.rank}' if ranks.rank else ''}.safetensors"
-    save_batch(path, batch, step=step, seed=seed)
-    done = find_checkpoints(out)
-    kept = f"the last good checkpoint is {done[-1].path}" if done else "no checkpoint was written yet"
-    again = f", {bad_steps.in_row} times in a row" if bad_steps.in_row > 1 else ""
-    raise TrainingError(
-        f"{out}: the loss or its gradient is not a finite number at step {step} (learning rate {lr:.2e})"
-        f"{again}; {kept}; the batch is kept in {path.name}",
-        hint="lower optim.lr_per_256, lengthen optim.warmup_epochs, or try --set loop.precision=fp32; "
-        "--set loop.on_bad_step=skip leaves single steps out",
-    )
