@@ -1,4 +1,5 @@
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -123,6 +124,26 @@ def test_a_learning_rate_that_explodes_stops_the_run_with_a_hint(small_config, s
         pretrain(mad, small_corpus, tmp_path / "run")
     assert "optim.lr_per_256" in caught.value.hint
     assert (tmp_path / "run" / "bad_batch.safetensors").exists()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["error"]) == ("failed", caught.value.message)
+
+
+def test_a_full_disk_at_the_last_checkpoint_does_not_cost_the_weights(
+    finished, small_config, small_corpus, tmp_path
+):
+    # Files of 40 MB at most: the weights (21 MB) fit, the averages of a checkpoint (43 MB) do not.
+    out = tmp_path / "run"
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000_000, unlimited[1]))
+    try:
+        with pytest.raises(FolderError, match="step_00000008: cannot be written") as caught:
+            pretrain(small_config, small_corpus, out, recipe="small")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert f"training is done, and its weights are in {out / 'weights.safetensors'}" in caught.value.message
+    assert same_weights(out, finished[0])
+    record = json.loads((out / "run.json").read_text())
+    assert (record["status"], record["error"], record["steps_done"]) == ("failed", caught.value.message, 0)
 
 
 def test_a_folder_that_is_no_corpus_is_refused(small_config, tmp_path):

@@ -46,15 +46,15 @@ class LivePage:
         """Refresh if there was a look, and after the first step; has nothing to say to the metrics log."""
         if self._first or self.looks.due(step):
             self._first = False
-            self.refresh()
+            self.refresh(step)
         return []
 
-    def refresh(self) -> None:
+    def refresh(self, step: int) -> None:
         """Judge, write, draw; what goes wrong with it is a warning, since a page must not end a run."""
         self.record["verdicts"] = judge_run(read_metrics(self.out / METRICS_FILE))
         spent = self.record["seconds"] + time.perf_counter() - self._started
         try:
-            write_json(self.run_file, self.record | {"seconds": spent})
+            write_json(self.run_file, self.record | {"seconds": spent, "steps_done": step})
         except FolderError as error:
             log.warning("%s; the run goes on", error.message)
         self.draw()

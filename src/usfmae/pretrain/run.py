@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,8 +12,6 @@ from torch import nn
 
 from usfmae.base.errors import SettingError
 from usfmae.base.files import remove_partials, write_json
-from usfmae.base.input_spec import InputSpec
-from usfmae.base.interrupt import Interrupted
 from usfmae.base.launch import launched
 from usfmae.base.logs import get_logger
 from usfmae.base.record import made_by
@@ -22,13 +19,11 @@ from usfmae.base.seeds import seed_for
 from usfmae.corpus.shards import Corpus, joint_terms, open_corpus
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.bad_steps import SpikeWatch
-from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.engine.devices import DeviceName, pick_augment_place, pick_device, pick_precision, set_up_cpu
 from usfmae.engine.ema import WeightAverage
 from usfmae.engine.loader import step_batches
 from usfmae.engine.looks import Looks
 from usfmae.engine.loop import train
-from usfmae.engine.meters import peak_memory_gb
 from usfmae.engine.optim import build_optimizer
 from usfmae.engine.parallel import shard, whole_on_first
 from usfmae.engine.ranks import Ranks, join_ranks
@@ -37,19 +32,19 @@ from usfmae.engine.schedule import make_schedule
 from usfmae.engine.utilisation import Utilisation
 from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.vit import start_weights
-from usfmae.models.weights import WEIGHTS_FILE, save_encoder
+from usfmae.models.weights import WEIGHTS_FILE
 from usfmae.pretrain.adaptation import Adaptation, draw_sample
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.final_weights import FinalWeights, saying_what_is_done
 from usfmae.pretrain.page import LivePage, PageWriter
 from usfmae.pretrain.replay import hold_out, open_old
 from usfmae.pretrain.resume import earlier_run
-from usfmae.pretrain.run_folder import RUN_FILE, claimed_run, close_record
+from usfmae.pretrain.run_folder import RUN_FILE, claimed_run, kept_record, steps_done
 from usfmae.pretrain.start import Start, all_pools, pools_seen, read_start
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 from usfmae.pretrain.watch import LiveEvaluation, Look, Pictures, Scores, Watch
 
 log = get_logger(__name__)
-EMA_FILE = "weights_ema.safetensors"
 
 
 def pretrain(
@@ -140,7 +135,7 @@ def pretrain(
             "terms": joint_terms(pools),
             "watched": list(watched),
             "verdicts": earlier.get("verdicts", {}),
-            "steps_done": 0,
+            "steps_done": steps_done(out),
             "seconds": earlier.get("seconds", 0.0),
             "peak_memory_gb": earlier.get("peak_memory_gb", 0.0),
         }
@@ -163,7 +158,6 @@ def _pretrain(
 
     `pools` are what is trained on, what is replayed, and what of the first pool is measured.
     """
-    started = time.perf_counter()
     corpus, old, measured = pools
     evaluations, write_page = shown_by
     spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
@@ -220,70 +214,50 @@ def _pretrain(
     )
     decay = config.ema.per_step(config.global_batch)
     average = None if decay is None else WeightAverage(optimizer, list(module.encoder.parameters()), decay)
-    try:
-        train(
-            module,
-            step,
-            _batches(
-                corpus, old, config, total, rows=ranks.rows(config.global_batch), pin=where.type == "cuda"
-            ),
-            out=out,
-            config=config.loop,
-            optimizer=optimizer,
-            schedule=make_schedule(
-                config.optim,
-                global_batch=config.global_batch,
+    notes = {
+        "recipe": record["recipe"],
+        "corpus_sha256": corpus.sha256,
+        **({} if old is None else {"replay_sha256": old.sha256}),
+        "terms": json.dumps(record["terms"]),
+    }
+    final = FinalWeights(out, whole, ranks, spec, notes, total, average)
+    with kept_record(out, record, where, page if ranks.leads else None):
+        with saying_what_is_done(final):
+            train(
+                module,
+                step,
+                _batches(
+                    corpus, old, config, total, rows=ranks.rows(config.global_batch), pin=where.type == "cuda"
+                ),
+                out=out,
+                config=config.loop,
+                optimizer=optimizer,
+                schedule=make_schedule(
+                    config.optim,
+                    global_batch=config.global_batch,
+                    steps_per_epoch=steps_per_epoch,
+                    total_steps=total,
+                ),
+                clip_norm=config.optim.clip_norm,
                 steps_per_epoch=steps_per_epoch,
-                total_steps=total,
-            ),
-            clip_norm=config.optim.clip_norm,
-            steps_per_epoch=steps_per_epoch,
-            seed=config.seed,
-            hooks=[*([] if average is None else [average]), watch, *([page] if ranks.leads else [])],
-            first_look=watch.look,
-            title="pretrain",
-            utilisation=utilisation if config.watch.utilisation else None,
-            spikes=spikes if ranks.leads and config.watch.spike_factor else None,
-            ranks=ranks,
-            global_batch=config.global_batch,
-        )
-        notes = {
-            "recipe": record["recipe"],
-            "corpus_sha256": corpus.sha256,
-            **({} if old is None else {"replay_sha256": old.sha256}),
-            "terms": json.dumps(record["terms"]),
-        }
-        _save(out / WEIGHTS_FILE, whole, ranks, spec, notes)
-        if average is not None:
-            with average.in_place():
-                _save(out / EMA_FILE, whole, ranks, spec, notes)
+                seed=config.seed,
+                hooks=[
+                    *([] if average is None else [average]),
+                    final,
+                    watch,
+                    *([page] if ranks.leads else []),
+                ],
+                first_look=watch.look,
+                title="pretrain",
+                utilisation=utilisation if config.watch.utilisation else None,
+                spikes=spikes if ranks.leads and config.watch.spike_factor else None,
+                ranks=ranks,
+                global_batch=config.global_batch,
+            )
+        final(total)
         if adaptation is not None and ranks.leads:
             record["adaptation"] = adaptation.record()
-        record["status"] = "finished"
-    except Interrupted:
-        record["status"] = "stopped"
-        raise
-    finally:
-        done = find_checkpoints(out)
-        record["steps_done"] = done[-1].step if done else 0
-        record["seconds"] += time.perf_counter() - started
-        record["peak_memory_gb"] = max(record["peak_memory_gb"], peak_memory_gb(where))
-        if ranks.leads:
-            close_record(out / RUN_FILE, record)
-            page.draw()
     return record
-
-
-def _save(
-    path: Path,
-    whole: Callable[[], MaskedAutoencoder],
-    ranks: Ranks,
-    spec: InputSpec,
-    notes: dict[str, str],
-) -> None:
-    """The encoder as it is now; every rank calls this, since the shares of all are needed."""
-    encoder = whole().encoder
-    ranks.first(lambda: save_encoder(path, encoder, input_spec=spec, notes=notes))
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,17 +1,24 @@
 """The folder of a run: who may write there, and the record in it."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from usfmae.base.config import make_config
 from usfmae.base.errors import FolderError
 from usfmae.base.files import claimed_folder, read_json, write_json
+from usfmae.base.interrupt import Interrupted
 from usfmae.base.launch import Launch
 from usfmae.base.logs import get_logger
 from usfmae.corpus.shards import CORPUS_FILE
+from usfmae.engine.checkpoint import find_checkpoints
+from usfmae.engine.meters import peak_memory_gb
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.page import LivePage
 
 log = get_logger(__name__)
 RUN_FILE = "run.json"
@@ -85,7 +92,46 @@ def load_run_config(run: Path) -> PretrainConfig:
     return make_config(PretrainConfig, read_record(run / RUN_FILE)["made_by"]["settings"])
 
 
-def close_record(path: Path, record: dict[str, Any]) -> None:
+def steps_done(out: Path) -> int:
+    """Steps that the newest checkpoint holds."""
+    done = find_checkpoints(out)
+    return done[-1].step if done else 0
+
+
+@contextmanager
+def kept_record(
+    out: Path, record: dict[str, Any], device: torch.device, page: LivePage | None
+) -> Iterator[None]:
+    """Trains inside; however that ends, run.json says so and the page is drawn.
+
+    `status` becomes finished; stopped, by a signal; or failed, with `error` beside it.
+
+    Args:
+        out: the run's folder.
+        record: written to its run.json.
+        device: where it trains.
+        page: of the first rank; None on others, which write nothing.
+    """
+    started = time.perf_counter()
+    try:
+        yield
+        record["status"] = "finished"
+    except (Interrupted, KeyboardInterrupt):
+        record["status"] = "stopped"
+        raise
+    except BaseException as error:
+        record |= {"status": "failed", "error": str(error) or type(error).__name__}
+        raise
+    finally:
+        record["steps_done"] = steps_done(out)
+        record["seconds"] += time.perf_counter() - started
+        record["peak_memory_gb"] = max(record["peak_memory_gb"], peak_memory_gb(device))
+        if page is not None:
+            _close_record(out / RUN_FILE, record)
+            page.draw()
+
+
+def _close_record(path: Path, record: dict[str, Any]) -> None:
     """Write the record at the end; a full disk does not hide why a run ended."""
     try:
         write_json(path, record)
