@@ -133,7 +133,7 @@ def test_no_checkpoint_is_written_while_steps_are_left_out(tmp_path):
         checkpoint_steps=2,
         given={"hooks": [look]},
     )
-    assert seen[2:9] == [[2], [2], [2], [2], [2, 7], [2, 7], [7, 8]] or seen
+    assert seen[:9] == [[], [], *[[2]] * 5, [2, 7], [7, 8]]
 
 
 def test_a_diverged_run_does_not_begin_to_count_anew_when_it_is_resumed(tmp_path):
