@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from usfmae.base.errors import CorpusError
+from usfmae.base.files import file_sha256
 from usfmae.corpus import shards
+from usfmae.corpus.checksums import check_shards
 from usfmae.corpus.shards import open_corpus, verify_corpus
 from usfmae.datasets.duplicates import near_duplicate_matches
 from usfmae.images.fingerprint import fingerprint
@@ -140,6 +142,55 @@ def test_what_is_no_corpus_says_so(tmp_path):
         open_corpus(tmp_path)
 
 
+def change_record(corpus, change) -> None:
+    record = json.loads((corpus.folder / "corpus.json").read_text())
+    change(record)
+    (corpus.folder / "corpus.json").write_text(json.dumps(record))
+
+
+def test_a_manifest_of_another_corpus_is_an_error(corpus):
+    path = corpus.folder / "manifest.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 11), path)
+    with pytest.raises(CorpusError, match=r"manifest\.parquet: is damaged, or .*\(11 images; .* of 12"):
+        open_corpus(corpus.folder)
+
+
+def test_a_corpus_of_another_version_is_refused(corpus):
+    assert corpus.record["format"] == 1
+    change_record(corpus, lambda record: record.update(format=2))
+    with pytest.raises(CorpusError, match=r"another version of usfmae \(format 2, here 1\)") as caught:
+        open_corpus(corpus.folder)
+    assert caught.value.hint.startswith("use that version, or build it again")
+    (corpus.folder / "corpus.json").write_text("[]")
+    with pytest.raises(CorpusError, match="another version"):
+        open_corpus(corpus.folder)
+
+
+@pytest.mark.parametrize("name", ["sha256", "shards", "manifest_sha256"])
+def test_a_record_that_lacks_something_is_damaged(corpus, name):
+    change_record(corpus, lambda record: record.pop(name))
+    with pytest.raises(CorpusError, match=rf"corpus\.json: is damaged \({name} is missing\)"):
+        open_corpus(corpus.folder)
+
+
+def test_shards_are_checked_once_and_again_when_they_change(corpus):
+    assert check_shards(corpus) == 3
+    assert check_shards(corpus) == 0
+    whole = first_shard(corpus).read_bytes()
+    first_shard(corpus).write_bytes(whole)
+    assert check_shards(corpus) == 1
+    damaged = bytearray(whole)
+    damaged[200:1000] = bytes(255 - byte for byte in damaged[200:1000])
+    first_shard(corpus).write_bytes(damaged)
+    said = r"1 of 3 shards are damaged \(checksum; first: parts/00000/shard\.npy\)"
+    for _ in range(2):  # a failure is not remembered as a success
+        with pytest.raises(CorpusError, match=said):
+            check_shards(corpus)
+    first_shard(corpus).write_bytes(whole)
+    (corpus.folder / ".checked.json").write_text("[")
+    assert check_shards(corpus) == 3
+
+
 def test_fingerprints_are_those_of_the_files_and_of_the_rows(corpus, scans):
     thumbs = corpus.fingerprints()
     assert thumbs.shape == (12, 22, 22)
@@ -149,11 +200,14 @@ def test_fingerprints_are_those_of_the_files_and_of_the_rows(corpus, scans):
 
 def test_a_corpus_from_before_fingerprints_takes_them_from_its_pixels(corpus):
     before = corpus.fingerprints()
-    record = json.loads((corpus.folder / "corpus.json").read_text())
-    del record["fingerprints"]
-    (corpus.folder / "corpus.json").write_text(json.dumps(record))
     table = pq.read_table(corpus.folder / "manifest.parquet")
     pq.write_table(table.drop_columns(["cluster"]), corpus.folder / "manifest.parquet")
+
+    def as_before(record) -> None:
+        del record["fingerprints"], record["format"]
+        record["manifest_sha256"] = file_sha256(corpus.folder / "manifest.parquet")
+
+    change_record(corpus, as_before)
     old = open_corpus(corpus.folder)
     assert old.manifest["cluster"].to_pylist() == [None] * 12
     # 48 x 40 shrunk to 32 x 27: the same picture, not the same cells

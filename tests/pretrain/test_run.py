@@ -146,6 +146,24 @@ def test_a_full_disk_at_the_last_checkpoint_does_not_cost_the_weights(
     assert (record["status"], record["error"], record["steps_done"]) == ("failed", caught.value.message, 0)
 
 
+def test_a_corpus_with_a_flipped_byte_is_refused_and_leaves_no_run(small_config, small_corpus, tmp_path):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(small_corpus, corpus)
+    shard = corpus / "parts" / "00000" / "shard.npy"
+    damaged = bytearray(shard.read_bytes())
+    damaged[500] ^= 255
+    shard.write_bytes(damaged)
+    with pytest.raises(CorpusError, match=r"1 of 1 shards are damaged \(checksum"):
+        pretrain(small_config, corpus, tmp_path / "run")
+    assert not any((tmp_path / "run").iterdir())
+
+
+def test_a_pool_smaller_than_a_batch_is_said(small_config, small_corpus, tmp_path, caplog):
+    large = small_config.model_copy(update={"global_batch": 24, "epochs": 1.0})
+    pretrain(large, small_corpus, tmp_path / "run")
+    assert "has 20 images to train on, fewer than the 24 of a batch" in caplog.text
+
+
 def test_a_folder_that_is_no_corpus_is_refused(small_config, tmp_path):
     with pytest.raises(CorpusError, match="is no corpus"):
         pretrain(small_config, tmp_path, tmp_path / "run")

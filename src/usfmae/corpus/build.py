@@ -20,7 +20,7 @@ from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.crew import Crew, EngineName
 from usfmae.corpus.hold_out import held_out_files, read_held_sets
 from usfmae.corpus.part import Part, build_part, is_stored
-from usfmae.corpus.shards import CORPUS_FILE, Corpus, open_corpus
+from usfmae.corpus.shards import CORPUS_FILE, FORMAT, Corpus, open_corpus
 from usfmae.corpus.sources import Listing, Source, list_source, printable, unique_sources
 from usfmae.corpus.stock import take_stock
 
@@ -68,6 +68,7 @@ def build_corpus(
         remove_partials(out)
         state: dict[str, Any] = {
             "made_by": made_by("corpus build", settings=config, inputs={"plan": plan["sha256"]}),
+            "format": FORMAT,
             "status": "building",
             "plan": plan,
         }

@@ -24,6 +24,9 @@ from usfmae.images.prepare import content_box
 
 CORPUS_FILE, MANIFEST_FILE = "corpus.json", "manifest.parquet"
 
+FORMAT = 1
+"""Of the folder; a corpus from before this was written has it, too."""
+
 MAX_OPEN_SHARDS = 256
 """A process may usually have 1,024 files open; a corpus of a million images has 4,000 shards."""
 
@@ -103,7 +106,7 @@ class Corpus:
             try:
                 thumbs[here] = read_fingerprints(self.folder, shard)[rows[here]]
             except (FolderError, IndexError) as error:
-                raise CorpusError(f"fingerprints are damaged ({error})", hint=_REBUILD) from error
+                raise CorpusError(f"fingerprints are damaged ({error})", hint=REBUILD) from error
         return thumbs
 
     def read_unpadded(self, index: int) -> UInt8[np.ndarray, "height width"]:
@@ -141,7 +144,7 @@ class Corpus:
             except OSError as error:
                 raise CorpusError(f"{opened.path}: cannot be read ({error.strerror})") from error
             if not complete:
-                raise CorpusError(f"{opened.path}: ends early", hint=_REBUILD)
+                raise CorpusError(f"{opened.path}: ends early", hint=REBUILD)
         return out
 
     @cached_property
@@ -176,30 +179,24 @@ class _OpenShard:
         try:
             self.handle = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise CorpusError(f"{path}: cannot be read ({error.strerror})", hint=_REBUILD) from error
+            raise CorpusError(f"{path}: cannot be read ({error.strerror})", hint=REBUILD) from error
 
     def __del__(self) -> None:
         if "handle" in self.__dict__:
             os.close(self.handle)
 
 
-_REBUILD = "build it again with: usfmae corpus build ... --overwrite"
+REBUILD = "build it again with: usfmae corpus build ... --overwrite"
 
 
 def open_corpus(folder: Path) -> Corpus:
-    """Open a corpus and check that all its shards are there in full length.
+    """Open a corpus and check that its table is whole and all its shards are there in full length.
 
     Raises:
-        CorpusError: not a corpus, unfinished, or a shard is missing or of another length.
+        CorpusError: not a corpus, unfinished, of another format, its table is damaged or that of another
+            corpus, or a shard is missing or of another length.
     """
-    try:
-        record = read_json(folder / CORPUS_FILE)
-    except FolderError as error:
-        raise CorpusError(
-            f"{folder}: is no corpus ({error.message})", hint="make one: usfmae corpus build"
-        ) from error
-    if record.get("status") != "finished":
-        raise CorpusError(f"{folder}: is not finished", hint="go on with: usfmae corpus build ... --resume")
+    record = _read_record(folder)
     wrong = [
         f"{shard['path']} ({'missing' if not (folder / shard['path']).exists() else 'of another length'})"
         for shard in record["shards"]
@@ -208,13 +205,46 @@ def open_corpus(folder: Path) -> Corpus:
     if wrong:
         raise CorpusError(
             f"{folder}: {len(wrong)} of {len(record['shards'])} shards are damaged (first: {wrong[0]})",
-            hint=_REBUILD,
+            hint=REBUILD,
         )
     try:
         manifest = read_table(folder / MANIFEST_FILE)
+        sha256 = file_sha256(folder / MANIFEST_FILE)
     except (OSError, pa.ArrowException) as error:
-        raise CorpusError(f"{folder / MANIFEST_FILE}: cannot be read ({error})", hint=_REBUILD) from error
+        raise CorpusError(f"{folder / MANIFEST_FILE}: cannot be read ({error})", hint=REBUILD) from error
+    if manifest.num_rows != record["num_images"] or sha256 != record["manifest_sha256"]:
+        raise CorpusError(
+            f"{folder / MANIFEST_FILE}: is damaged, or of another corpus ({manifest.num_rows} images; "
+            f"{CORPUS_FILE} tells of {record['num_images']}, and its checksum differs)",
+            hint=REBUILD,
+        )
     return Corpus(folder, record, manifest)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """The content of corpus.json, if it is that of a finished corpus that can be read here."""
+    try:
+        record = read_json(folder / CORPUS_FILE)
+    except FolderError as error:
+        raise CorpusError(
+            f"{folder}: is no corpus ({error.message})", hint="make one: usfmae corpus build"
+        ) from error
+    found = record.get("format", FORMAT) if isinstance(record, dict) else None
+    if found != FORMAT:
+        raise CorpusError(
+            f"{folder}: is a corpus of another version of usfmae (format {found}, here {FORMAT})",
+            hint=f"use that version, or {REBUILD}",
+        )
+    if record.get("status") != "finished":
+        raise CorpusError(f"{folder}: is not finished", hint="go on with: usfmae corpus build ... --resume")
+    missing = [name for name in _NEEDED if name not in record]
+    if missing:
+        raise CorpusError(f"{folder / CORPUS_FILE}: is damaged ({missing[0]} is missing)", hint=REBUILD)
+    return dict(record)
+
+
+_NEEDED = ("sha256", "size_px", "num_images", "manifest_sha256", "sources", "shards")
+"""What every finished corpus.json has had since the first."""
 
 
 def _open_only(folder: Path, rows: Int[np.ndarray, " n"]) -> Corpus:
@@ -251,7 +281,7 @@ def verify_corpus(folder: Path) -> int:
     if wrong:
         raise CorpusError(
             f"{folder}: {len(wrong)} of {len(expected)} files are damaged (checksum; first: {wrong[0]})",
-            hint=_REBUILD,
+            hint=REBUILD,
         )
     return len(expected)
 
@@ -270,4 +300,4 @@ def npy_start(path: Path) -> int:
                 raise ValueError("not row-major bytes")
             return file.tell()
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{path}: cannot be read ({error})", hint=_REBUILD) from error
+        raise CorpusError(f"{path}: cannot be read ({error})", hint=REBUILD) from error

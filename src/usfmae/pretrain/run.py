@@ -16,6 +16,7 @@ from usfmae.base.launch import launched
 from usfmae.base.logs import get_logger
 from usfmae.base.record import made_by
 from usfmae.base.seeds import seed_for
+from usfmae.corpus.checksums import check_shards
 from usfmae.corpus.shards import Corpus, joint_terms, open_corpus
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.bad_steps import SpikeWatch
@@ -121,6 +122,7 @@ def pretrain(
         if earlier.get("status") == "finished" and (out / WEIGHTS_FILE).exists():
             log.info("%s: is finished already (%d steps)", out, earlier["total_steps"])
             return earlier
+        ranks.first(lambda: [check_shards(pool) for pool in pools])
         ranks.first(lambda: remove_partials(out))
         record = {
             "made_by": made_by("pretrain", settings=config, inputs=inputs),
@@ -163,6 +165,11 @@ def _pretrain(
     spec = config.input_spec.model_copy(update={"fit": corpus.fit, "crop": corpus.crop})
     total = steps_in(config.epochs, num_images=len(corpus), global_batch=config.num_new)
     steps_per_epoch = len(corpus) / config.num_new
+    if steps_per_epoch < 1:
+        log.warning(
+            "%s: has %d images to train on, fewer than the %d of a batch: batches hold some more than once",
+            corpus.folder, len(corpus), config.num_new,
+        )  # fmt: skip
     module = MaskedAutoencoder(config.model)
     start_weights(module, torch.Generator().manual_seed(seed_for(config.seed, "start")))
     taken = None if start is None else start.load_into(module, config)
