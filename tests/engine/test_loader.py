@@ -1,10 +1,13 @@
 import threading
 import time
 
+import numpy as np
+import psutil
 import pytest
 import torch
+from small_loop import batch, run
 
-from usfmae.base.errors import CorpusError
+from usfmae.base.errors import CorpusError, TrainingError
 from usfmae.engine.loader import made_ahead, step_batches
 
 
@@ -57,3 +60,47 @@ def test_what_goes_wrong_in_the_thread_is_raised_after_the_batches_before_it():
     with pytest.raises(CorpusError, match="shard 7: ends early"):
         next(batches)
     assert num_threads() == 0
+
+
+def broken_at_2(step: int) -> tuple[torch.Tensor, ...]:
+    if step == 2:
+        raise CorpusError("shard 7: ends early", hint="build it again")
+    return (torch.tensor([step]),)
+
+
+def too_large(step: int) -> tuple[torch.Tensor, ...]:
+    return (torch.from_numpy(np.empty((1 << 40, 1 << 20), dtype=np.uint8)),)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_worker_keeps_its_words_and_its_hint(workers):
+    batches = iter(step_batches(broken_at_2, range(1, 4), workers=workers))
+    assert int(next(batches)[0]) == 1
+    with pytest.raises(CorpusError) as caught:
+        next(batches)
+    assert (caught.value.message, caught.value.hint) == ("shard 7: ends early", "build it again")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_that_does_not_fit_says_so(workers):
+    with pytest.raises(TrainingError, match=r"batch 5 does not fit into memory \(Unable to alloc") as caught:
+        next(iter(step_batches(too_large, range(5, 6), workers=workers)))
+    assert "global_batch" in caught.value.hint
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_advice(tmp_path):
+    def batches(first: int):
+        for number, made in enumerate(step_batches(slow, range(first, 12), workers=1)):
+            if number == 2:
+                psutil.Process().children()[-1].kill()  # as the system does where memory runs out
+            yield made
+
+    with pytest.raises(TrainingError, match="a process that prepares batches was killed") as caught:
+        run(tmp_path, batches=batches)
+    assert "--resume, and with fewer --set workers=" in caught.value.hint
+
+
+def slow(step: int) -> tuple[torch.Tensor, ...]:
+    if step > 4:
+        time.sleep(30)
+    return batch(step)

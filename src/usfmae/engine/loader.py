@@ -10,21 +10,30 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from usfmae.base.errors import UsfmaeError
 from usfmae.engine.loop import Batch
+from usfmae.engine.memory import explain_no_room
 
 BatchMaker = Callable[[int], Batch]
 """Makes batch number `step`, a pure function of the step; picklable."""
+
+_SMALLER = "a smaller global_batch with --overwrite, or fewer --set workers= with --resume"
 
 AHEAD = 4
 """Batches made ahead by each worker, or by the thread."""
 
 
-class _Steps(Dataset[Batch]):
+class _Steps(Dataset[Batch | UsfmaeError]):
     def __init__(self, make: BatchMaker) -> None:
         self._make = make
 
-    def __getitem__(self, step: int) -> Batch:
-        return self._make(step)
+    def __getitem__(self, step: int) -> Batch | UsfmaeError:
+        """The batch, or what went wrong: torch would turn an error of a worker into its traceback."""
+        try:
+            with explain_no_room(f"batch {step}", hint=_SMALLER):
+                return self._make(step)
+        except UsfmaeError as error:
+            return error
 
 
 def step_batches(
@@ -38,6 +47,10 @@ def step_batches(
         workers: processes that prepare batches ahead; 0 makes them in this process: on a CPU when they are
             asked for, and while a GPU works ahead in a thread, which suffices where it makes the views.
         pin: put them into page-locked memory, for an asynchronous copy to a GPU.
+
+    Raises:
+        UsfmaeError: of `make`, when its batch is asked for.
+        TrainingError: a batch does not fit into memory.
     """
     loader = DataLoader(
         _Steps(make),
@@ -48,8 +61,14 @@ def step_batches(
         prefetch_factor=AHEAD if workers else None,
         worker_init_fn=_start_worker,
     )
-    batches: Iterable[Batch] = map(tuple, loader)  # the loader makes lists of tuples
+    batches = map(_made, loader)
     return made_ahead(batches, count=AHEAD) if pin and not workers else batches
+
+
+def _made(what: Sequence[torch.Tensor] | UsfmaeError) -> Batch:
+    if isinstance(what, UsfmaeError):
+        raise what
+    return tuple(what)  # the loader makes lists of tuples
 
 
 def made_ahead(batches: Iterable[Batch], *, count: int) -> Iterator[Batch]:

@@ -21,7 +21,7 @@ from usfmae.engine.bad_steps import LOOKED_AT_ONCE, BadSteps, OnBadStep, SpikeWa
 from usfmae.engine.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
 from usfmae.engine.compiling import CompileName, compiling
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision
-from usfmae.engine.memory import explain_out_of_memory
+from usfmae.engine.memory import explain_lost_worker, explain_out_of_memory
 from usfmae.engine.meters import RateMeter, peak_memory_gb
 from usfmae.engine.metrics_log import MetricsLog, NoMetrics
 from usfmae.engine.parallel import gradients_kept_back, in_step, recomputing, whole
@@ -201,6 +201,7 @@ def train(
             stop_on_signal() as stop,
             progress_bar(title, total=total, done=step, shown=ranks.leads) as bar,
             ranks.explain_loss_of_another(),
+            explain_lost_worker(),
             compiling(module, config.compile, device) as before_forward,
             recomputing(module) if config.activation_checkpointing else nullcontext(),
         ):

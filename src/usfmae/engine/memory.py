@@ -1,4 +1,4 @@
-"""A step that does not fit into memory: what would make it fit."""
+"""What does not fit into memory, and what would make it fit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,19 +26,64 @@ def explain_out_of_memory(
     """
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
             raise
         at_once = -(-images // accumulate)
-        ways: list[str] = []
+        same: list[str] = []
         if at_once > 1:
-            ways.append(f"--set loop.accumulate={2 * accumulate} (the same result in parts half as large)")
+            same.append(f"--set loop.accumulate={2 * accumulate} (the same result in parts half as large)")
         if not recomputes:
-            ways.append("--set loop.activation_checkpointing=true (the same result, about a third slower)")
-        if precision != "bf16":
-            ways.append("--set loop.precision=bf16")
-        ways.append("a smaller global_batch or network")
+            same.append("--set loop.activation_checkpointing=true (the same result, about a third slower)")
+        other = ["--set loop.precision=bf16"] if precision != "bf16" else []
+        other.append("a smaller global_batch or network")
+        ways = ["--resume with " + ", or ".join(same)] if same else []
+        ways.append("--overwrite with " + ", or ".join(other))
         raise TrainingError(
             f"{device}: a step on {images} images ({at_once} at a time, {precision}) needs too much memory",
-            hint="try " + ", or ".join(ways),
+            hint="try " + "; or ".join(ways),
         ) from error
+
+
+@contextmanager
+def explain_no_room(what: str, *, hint: str) -> Iterator[None]:
+    """Turn running out of memory into an error that says what did not fit.
+
+    Raises:
+        TrainingError: memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(f"{what} does not fit into memory ({first})", hint=hint) from error
+
+
+@contextmanager
+def explain_lost_worker() -> Iterator[None]:
+    """Turn what torch raises, wherever this process is, when a process that prepares batches dies.
+
+    Raises:
+        TrainingError: one died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            "a process that prepares batches was killed (by the system, where memory ran out)",
+            hint="go on with --resume, and with fewer --set workers= if it happens again",
+        ) from error
+
+
+_WORDS = ("DefaultCPUAllocator", "could not create a primitive", "bad_alloc")
+"""By which PyTorch, oneDNN and C++ say that the CPU's memory ran out."""
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or any(word in str(error) for word in _WORDS)

@@ -25,6 +25,7 @@ from usfmae.engine.ema import WeightAverage
 from usfmae.engine.loader import step_batches
 from usfmae.engine.looks import Looks
 from usfmae.engine.loop import train
+from usfmae.engine.memory import explain_no_room
 from usfmae.engine.optim import build_optimizer
 from usfmae.engine.parallel import shard, whole_on_first
 from usfmae.engine.ranks import Ranks, join_ranks
@@ -170,10 +171,11 @@ def _pretrain(
             "%s: has %d images to train on, fewer than the %d of a batch: batches hold some more than once",
             corpus.folder, len(corpus), config.num_new,
         )  # fmt: skip
-    module = MaskedAutoencoder(config.model)
-    start_weights(module, torch.Generator().manual_seed(seed_for(config.seed, "start")))
-    taken = None if start is None else start.load_into(module, config)
-    module.to(where)
+    with explain_no_room("the network", hint="choose a smaller model.encoder.size"):
+        module = MaskedAutoencoder(config.model)
+        start_weights(module, torch.Generator().manual_seed(seed_for(config.seed, "start")))
+        taken = None if start is None else start.load_into(module, config)
+        module.to(where)
     whole = whole_on_first(module, ranks)
     shard(module, ranks)
     record |= {
