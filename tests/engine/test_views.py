@@ -105,6 +105,9 @@ def test_the_table_of_numbers_holds_every_field_in_order():
         ),
         ("speckle_px", (-1.0, 1.0), "speckle_px must be two numbers from 0 to 16"),
         ("shadow", 1.5, "less than or equal to 1"),
+        ("rotate_deg", (90, -90), "rotate_deg must be two numbers from -360 to 360 in ascending order"),
+        ("rotate_deg", (-1e308, 1e308), "rotate_deg must be two numbers from -360"),
+        ("contrast", (1e300, 1e300), "contrast must be at most 100"),
     ],
 )
 def test_nonsense_settings_are_refused(name, value, message):

@@ -202,6 +202,25 @@ def test_damaged_missing_and_foreign_files_are_refused(tmp_path):
         load_encoder(tmp_path / "cnn.safetensors")
 
 
+@pytest.mark.parametrize("text", ["epoch 1\n", "hello", "(1", "\x80", "404 not found", "<html>"])
+def test_a_text_file_named_as_weights_is_refused(tmp_path, text):
+    (tmp_path / "text.pth").write_text(text)
+    with pytest.raises(WeightsError, match=r"text\.pth: (cannot be read|holds more than tensors)") as caught:
+        read_weights(tmp_path / "text.pth")
+    assert "\x1b" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    mae = network()
+    with torch.no_grad():
+        mae.encoder.blocks[3].norm1.weight[0] = float("nan")
+    save_encoder(tmp_path / "w.safetensors", mae.encoder, input_spec=InputSpec(image_px=32))
+    said = r"1 of \d+ encoder tensors hold .*not finite \(first: blocks\.3\.norm1\.weight\)"
+    with pytest.raises(WeightsError, match=said):
+        load_encoder(tmp_path / "w.safetensors")
+
+
 class Harmful:
     def __reduce__(self):
         return (print, ("run by unpickling",))
@@ -211,4 +230,7 @@ def test_a_pickle_that_runs_code_is_not_opened(tmp_path, capsys):
     torch.save({"model": Harmful()}, tmp_path / "bad.pth")
     with pytest.raises(WeightsError, match="holds more than tensors"):
         load_encoder(tmp_path / "bad.pth")
+    with pytest.raises(WeightsError) as caught:
+        load_encoder(tmp_path / "bad.pth")
+    assert "\x1b" not in caught.value.message
     assert capsys.readouterr().out == ""

@@ -47,6 +47,8 @@ def test_a_start_that_cannot_be_is_refused(start_px, said):
         ("model.decoder.predict_ratio=0", "model.decoder.predict_ratio: Input should be greater than 0"),
         ("model.decoder.layers_seen=2", "layers_seen=2 needs kind=cross"),
         ("model.context=frames", "model.context: Input should be 'none' or 'clip'"),
+        ("optim.betas=[2, 3]", "optim: betas must be two numbers from 0 to below 1"),
+        ("watch.every_epochs=1e308", "watch.every_epochs: Input should be less than or equal to 1000000"),
         ("resolution.start_ratio=1", "resolution.start_ratio: Input should be less than 1"),
     ],
 )

@@ -1,6 +1,7 @@
 import pytest
 
-from usfmae.base.errors import SettingError
+from usfmae.base.errors import FolderError, SettingError
+from usfmae.base.files import write_json
 from usfmae.engine.schedule import make_schedule
 from usfmae.recipes.registry import get_recipe, recipe_names, recipe_notes
 
@@ -39,3 +40,15 @@ def test_a_mistyped_recipe_names_the_nearest():
     with pytest.raises(SettingError, match="vit_ti_cpu: no such recipe") as caught:
         get_recipe("vit_ti_cpu")
     assert caught.value.hint == "did you mean vit_ti16_cpu?"
+
+
+def test_a_recipe_is_meant_by_its_name_though_a_run_has_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = get_recipe("tiny_cpu").model_copy(update={"seed": 7})
+    record = {"made_by": {"settings": other.model_dump(mode="json"), "inputs": {}}}
+    write_json(tmp_path / "tiny_cpu" / "run.json", record)
+    assert get_recipe("tiny_cpu").seed == 0
+    assert get_recipe("./tiny_cpu").seed == 7
+    (tmp_path / "tiny_cpu" / "run.json").write_text("{}")
+    with pytest.raises(FolderError, match="is not the record of a run"):
+        get_recipe("./tiny_cpu")

@@ -35,6 +35,8 @@ class OptimConfig(Config):
     """Where the cosine ends, for a batch of 256."""
 
     def model_post_init(self, _context: object) -> None:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError("betas must be two numbers from 0 to below 1")
         if self.floor_lr_per_256 > self.lr_per_256:
             raise ValueError("floor_lr_per_256 is above lr_per_256")
 

@@ -17,6 +17,9 @@ from usfmae.engine.look import NUM_DEPTHS, NUM_TILES, tile_side
 
 Range = tuple[float, float]
 
+MOST = 100
+"""Of any factor on brightness or size: far beyond what leaves a picture, and far from what overflows."""
+
 
 class AugmentConfig(Config):
     """Random views of a training image.
@@ -76,6 +79,11 @@ class AugmentConfig(Config):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} must be two positive numbers in ascending order")
+            if high > MOST:
+                raise ValueError(f"{name} must be at most {MOST}")
+        low, high = self.rotate_deg
+        if not -360 <= low <= high <= 360:
+            raise ValueError("rotate_deg must be two numbers from -360 to 360 in ascending order")
         for name, most in (("speckle", 0.25), ("shadow_strength", 1.0)):
             low, high = getattr(self, name)
             if not 0 <= low <= high <= most:

@@ -19,7 +19,7 @@ from usfmae.pretrain.replay import ReplayConfig
 class WatchConfig(Config):
     """What is looked at while a run goes on."""
 
-    every_epochs: float = Field(default=5.0, gt=0)
+    every_epochs: float = Field(default=5.0, gt=0, le=1e6)
     """Epochs between pictures and between live evaluations."""
 
     num_pictures: int = Field(default=8, ge=0)

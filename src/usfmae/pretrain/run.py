@@ -96,6 +96,8 @@ def pretrain(
         log.warning("the corpus has %d px images, enlarged to the network's input", corpus.size_px)
     old = open_old(config.replay, corpus)
     pools = [corpus] if old is None else [corpus, old]
+    if old is not None and weights is None:
+        log.warning("replay.corpus without --weights: a random network has learnt nothing to forget")
     measured = corpus
     if config.replay.hold_out_ratio:
         corpus, measured = hold_out(corpus, config.replay.hold_out_ratio, seed=config.seed)

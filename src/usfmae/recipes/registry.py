@@ -19,12 +19,15 @@ def recipe_names() -> list[str]:
 def get_recipe(name: str) -> PretrainConfig:
     """The settings of a recipe, or of an earlier run given by its folder.
 
+    A word that is a recipe's name means that, whatever folders there are; `./tiny_cpu` means the folder.
+
     Raises:
         SettingError: no such recipe; the nearest is named.
+        FolderError: the folder's run.json is not the record of a run.
     """
-    if (Path(name) / RUN_FILE).exists():
-        return load_run_config(Path(name))
     if name not in recipe_names():
+        if (Path(name) / RUN_FILE).exists():
+            return load_run_config(Path(name))
         raise SettingError(f"{name}: no such recipe", hint=nearest(name, recipe_names()))
     config = importlib.import_module(f"usfmae.recipes.{name}").recipe()
     assert isinstance(config, PretrainConfig)
