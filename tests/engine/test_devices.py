@@ -1,9 +1,11 @@
+import os
+
 import pytest
 import torch
 
 from usfmae.base.errors import SettingError
 from usfmae.base.input_spec import InputSpec
-from usfmae.engine.devices import pick_augment_place, pick_device, pick_precision, to_input
+from usfmae.engine.devices import pick_augment_place, pick_device, pick_precision, set_up_cpu, to_input
 
 
 def test_standardisation_by_hand():
@@ -47,3 +49,22 @@ def test_standardisation_made_while_evaluating_serves_training_too():
     weight = torch.ones(1, requires_grad=True)
     (to_input(images, spec, torch.device("cpu")) * weight).sum().backward()
     assert weight.grad is not None
+
+
+def test_threads_are_those_asked_for_and_no_more_than_the_environment_says(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    try:
+        found = []
+        for variable, asked in (("", None), ("2", None), ("50", None), ("0", None), ("4,2", None), ("2", 3)):
+            monkeypatch.setenv("OMP_NUM_THREADS", variable)
+            set_up_cpu(asked)
+            found.append(torch.get_num_threads())
+        assert found == [6, 2, 6, 6, 6, 3]
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as torchrun does
+        for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "x"}.items():
+            monkeypatch.setenv(name, str(value))
+        set_up_cpu()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -1,6 +1,7 @@
 import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from torch import nn
 
 from usfmae.base.errors import TrainingError
 from usfmae.base.interrupt import Interrupted
-from usfmae.engine.checkpoint import find_checkpoints
+from usfmae.engine.checkpoint import Checkpoint, find_checkpoints
 from usfmae.engine.loop import LoopConfig, train
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.optim import OptimConfig, build_optimizer
+from usfmae.engine.ranks import Ranks
 from usfmae.engine.schedule import Schedule
 
 
@@ -112,6 +114,20 @@ def test_a_checkpoint_whose_state_is_damaged_says_how_to_go_on(tmp_path, content
     with pytest.raises(TrainingError, match=r"state\.json: (is damaged|cannot be read|no such)") as caught:
         run(tmp_path)
     assert caught.value.hint.startswith(f"delete {state.parent} to go on from the checkpoint before it")
+
+
+class Elsewhere(Ranks):
+    """A rank on a machine without the folder in which the first one has a checkpoint of step 8."""
+
+    def first(self, work):
+        work()
+        return [Checkpoint(Path("/nowhere/checkpoints/step_00000008"), 8)]
+
+
+def test_a_rank_that_does_not_see_the_checkpoint_to_go_on_from_says_so(tmp_path):
+    with pytest.raises(TrainingError, match=r"step_00000008: is not there for all processes") as caught:
+        run(tmp_path, given={"ranks": Elsewhere()})
+    assert caught.value.hint == "--out must be on a disk that all machines share"
 
 
 def test_a_copy_beside_the_checkpoints_is_none(tmp_path):

@@ -41,6 +41,16 @@ def test_the_share_is_operations_over_the_ceiling_of_all_devices(monkeypatch):
     assert meter.mfu(25.0, CPU) == pytest.approx(128 * 25 / (6400 * 2))
 
 
+def test_the_ceiling_is_measured_before_the_first_step(monkeypatch):
+    measured = []
+    monkeypatch.setattr(module_under_test, "matmul_rate", lambda *which: measured.append(which) or 1.0)
+    meter = Utilisation(mean_square, "bf16")
+    meter.see(nn.Linear(8, 4), (torch.ones(32, 8),))
+    assert measured == [(CPU, torch.bfloat16)]
+    meter.see(nn.Linear(8, 4), (torch.ones(32, 8),))
+    assert len(measured) == 1
+
+
 def test_a_shape_is_counted_once_and_again_when_images_change_size():
     calls = []
 

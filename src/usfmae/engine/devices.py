@@ -87,12 +87,15 @@ def _per_channel_on(device: torch.device, values: tuple[float, ...]) -> Float[Te
 
 
 def set_up_cpu(num_threads: int | None = None) -> None:
-    """Use `num_threads` (None: all, or this process's share) and let the C allocator keep freed memory.
+    """Use `num_threads` and let the C allocator keep freed memory.
 
     glibc gives big blocks back to the system after each step and fetches them again in the next; raising
     its trim and mmap thresholds saves those page faults. Called once by whoever starts a run.
     """
     share = max(1, len(os.sched_getaffinity(0)) // launched().local_world)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) and launched().world == 1:  # torchrun sets it to 1 unasked
+        share = min(share, int(asked))
     torch.set_num_threads(num_threads or share)
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from usfmae.base.config import Config
-from usfmae.base.errors import FolderError
+from usfmae.base.errors import FolderError, TrainingError
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.seeds import seed_for
@@ -145,13 +145,18 @@ def train(
     Raises:
         TrainingError: the loss or a gradient is not a finite number (with `on_bad_step` skip, too often in a
             row); the checkpoint before stays, and the batch is kept in `out/bad_batch.safetensors`. Memory
-            ran out. Another rank died.
+            ran out. Another rank died, or does not see the checkpoint to go on from.
         FolderError: the disk is full at the last checkpoint; at earlier ones that is a warning.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written first.
     """
     device = next(module.parameters()).device
     precision = pick_precision(config.precision, device)
-    done = find_checkpoints(out)
+    done = ranks.first(lambda: find_checkpoints(out))
+    if ranks.anyone(bool(done) and not done[-1].path.is_dir()):
+        raise TrainingError(
+            f"{done[-1].path}: is not there for all processes of this run",
+            hint="--out must be on a disk that all machines share",
+        )
     step = done[-1].step if done else 0
     if done:
         load_checkpoint(done[-1], module=module, optimizer=optimizer, ranks=ranks)

@@ -59,10 +59,15 @@ class Utilisation:
     def see(self, module: nn.Module, batch: tuple[Tensor, ...]) -> None:
         """Count if batches of this shape were not seen before. Gradients of `module` are cleared then.
 
+        The ceiling is measured before the first batch, not when the first share is asked for: a GPU may be
+        full by then.
+
         Args:
             module: the network itself, not a wrapper that talks to other processes.
             batch: the next batch of the loop.
         """
+        if not self._per_image:  # while a GPU still has room for the matrices
+            matmul_rate(next(module.parameters()).device, self._dtype)
         shapes = tuple(tensor.shape[1:] for tensor in batch)
         if shapes not in self._per_image:
             self._per_image[shapes] = self._count(module, tuple(tensor[:1] for tensor in batch))
@@ -79,13 +84,17 @@ class Utilisation:
         return float(counter.get_total_flops())
 
     @property
+    def _dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    @property
     def flops_per_image(self) -> float:
         """Operations of one image forward and backward, two per multiplication; 0 before the first batch."""
         return self._current
 
     def mfu(self, images_per_s: float, device: torch.device) -> float:
         """Share of the measured ceiling of all devices that the run makes use of."""
-        ceiling = matmul_rate(device, torch.bfloat16 if self.precision == "bf16" else torch.float32)
+        ceiling = matmul_rate(device, self._dtype)
         return self._current * images_per_s / (ceiling * self.num_devices)
 
 
