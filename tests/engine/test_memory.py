@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from usfmae.base.errors import TrainingError
-from usfmae.engine.memory import explain_no_room, explain_out_of_memory
+from usfmae.engine.memory import explain_lost_worker, explain_no_room, explain_out_of_memory
 
 CPU = torch.device("cpu")
 
@@ -56,4 +56,15 @@ def test_what_does_not_fit_is_named():
         raise torch.OutOfMemoryError("CUDA: no\nmuch more")
     assert caught.value.hint == "a smaller one"
     with pytest.raises(RuntimeError, match="shapes"), explain_no_room("x", hint=""):
+        raise RuntimeError("shapes do not match")
+
+
+def test_a_worker_that_died_as_it_handed_a_batch_over_is_told_too():
+    for error in (
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
+        ConnectionResetError(),
+    ):
+        with pytest.raises(TrainingError, match="prepares batches was killed"), explain_lost_worker():
+            raise error
+    with pytest.raises(RuntimeError, match="shapes"), explain_lost_worker():
         raise RuntimeError("shapes do not match")

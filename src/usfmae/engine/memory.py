@@ -70,8 +70,8 @@ def explain_lost_worker() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: as it handed a batch over
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
             "a process that prepares batches was killed (by the system, where memory ran out)",
