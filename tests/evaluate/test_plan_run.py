@@ -177,4 +177,6 @@ def test_weights_of_another_network_fail_alone(fake_bus_bra, weights, tmp_path):
     assert {cell.encoder.name for cell in state.failed} == {"wrong"}
     assert "is no resnet-50" in next(iter(state.failed.values()))
     folder = run.out / next(iter(state.failed)).folder
-    assert "is no resnet-50" in read_json(folder / "failed.json")["reason"]
+    assert "is no resnet-50" in read_json(folder.with_name("seed-0.failed.json"))["reason"]
+    again = planned(run.plan, fake_bus_bra, tmp_path / "out", resume=True).run()
+    assert len(again.done) == len(again.failed) == 4

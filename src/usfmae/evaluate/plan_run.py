@@ -2,7 +2,7 @@
 
     OUT/plan.json                          the plan and what it was made by
     OUT/cells/<task>/<split>/<encoder>/<way>/seed-<n>/      an ordinary result folder each
-        failed.json                        there instead of a result, with the reason; --resume tries again
+                       seed-<n>.failed.json    instead of a result, with the reason
 
 Several processes may work on one plan, each started with `resume`: a cell belongs to the one that locks it.
 """
@@ -43,7 +43,6 @@ from usfmae.evaluate.start import Weights, shown_to
 log = get_logger(__name__)
 
 PLAN_FILE = "plan.json"
-FAILED_FILE = "failed.json"
 
 PoolOf = Callable[[Weights, TaskConfig], PretrainingPool | None]
 """Finds the images that weights were pretrained on; None where they are not at hand."""
@@ -228,12 +227,16 @@ class PlanRun:
                 raise
             reason = f"out of memory ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
         else:
-            (folder / FAILED_FILE).unlink(missing_ok=True)
+            failed_file(folder).unlink(missing_ok=True)
             return None
         log.warning("%s: failed: %s", cell.name, reason)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / FAILED_FILE, {"cell": cell.name, "reason": reason})
+        write_json(failed_file(folder), {"cell": cell.name, "reason": reason})
         return reason
+
+
+def failed_file(folder: Path) -> Path:
+    """Where it is written why a cell could not be made: beside its folder, which may not be there."""
+    return folder.with_name(f"{folder.name}.failed.json")
 
 
 def state_of(plan_run: PlanRun) -> PlanState:
@@ -243,8 +246,8 @@ def state_of(plan_run: PlanRun) -> PlanState:
         folder = plan_run.out / cell.folder
         if (folder / RESULT_FILE).exists():
             state.done.append(cell)
-        elif (folder / FAILED_FILE).exists():
-            state.failed[cell] = str(read_json(folder / FAILED_FILE)["reason"])
+        elif failed_file(folder).exists():
+            state.failed[cell] = str(read_json(failed_file(folder))["reason"])
         else:
             state.elsewhere.append(cell)
     return state
