@@ -109,10 +109,10 @@ def open_result(
     if (out / RUN_FILE).exists():
         record: dict[str, Any] = read_json(out / RUN_FILE)
         _refuse_changes(out, record["made_by"], origin)
-        return record
-    record = {"made_by": origin, "status": "running", "task": task.name, **facts}
+    else:
+        record = {"made_by": origin, "status": "running", "task": task.name, **facts}
+        write_json(out / RUN_FILE, record)  # first: by it a killed evaluation knows its own folder
     write_splits(out, task)
-    write_json(out / RUN_FILE, record)
     return record
 
 

@@ -1,0 +1,153 @@
+"""The comparison of docs/results/benchmarks.md: ours, the same ViT from scratch, and convolutional networks.
+
+For each task's split an encoder is pretrained on the unlabelled pool without that split's test images (and
+without near-duplicates of them), then everything is compared by `usfmae evaluate compare`: neighbours, linear
+and attentive probe, fine-tuning with a tenth and all of the labels, several seeds. With `--shared` one pool
+leaves out the test images of all splits at once, which is BUS-BRA as a whole, so that one encoder serves all
+splits: less compute, a smaller pool, and no test image seen either.
+
+Resumable: pools stand in OUT/corpora, runs in OUT/runs, cells in OUT/comparison; the same command goes on.
+
+Run:  USFMAE_DATA=... python benchmarks/comparison.py --out OUT [--shared] [--epochs 60]
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from usfmae.base.config import with_settings
+from usfmae.base.files import read_json, write_text
+from usfmae.cli.main import main as usfmae
+from usfmae.corpus.build import build_corpus
+from usfmae.corpus.config import BuildConfig
+from usfmae.corpus.sources import Source
+from usfmae.evaluate.protocol import Task, TaskConfig, load_task
+from usfmae.pretrain.run import RUN_FILE, pretrain
+from usfmae.recipes.registry import get_recipe
+
+TASKS = ("bus-bra", "mmotu-2d")
+UNLABELLED = {"busi": "busi", "pocus": "pocus", "pool": None}
+"""Folders below USFMAE_DATA that no task tests on, with the card that says what of them is an image."""
+
+WAYS = (
+    {"method": "knn"},
+    {"method": "linear-probe"},
+    {"method": "attentive-probe"},
+    {"method": "linear-probe", "label_ratio": 0.1},
+    {"method": "finetune", "label_ratio": 0.1},
+    {"method": "finetune"},
+)
+CNNS = (
+    {
+        "name": "EfficientNet-Lite0 ImageNet",
+        "encoder": "efficientnet-lite0",
+        "weights": "imagenet",
+        "licence": "Apache-2.0",
+    },
+    {"name": "ResNet-50 scratch", "encoder": "resnet-50"},
+    {"name": "VGG-19 scratch", "encoder": "vgg-19-bn"},
+)
+
+
+def linked(task: Task, wanted: np.ndarray, folder: Path) -> Path:
+    """A folder of links to some images of a task."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in wanted.tolist():
+        path = task.items[index].path
+        link = folder / path.name
+        if not link.is_symlink():
+            link.symlink_to(path.resolve())
+    return folder
+
+
+def pool_without(
+    tested: dict[str, np.ndarray], tasks: dict[str, Task], out: Path, name: str, data: Path
+) -> Path:
+    """The unlabelled pool with all images of all tasks but the tested ones and what looks like them."""
+    folder = out / "corpora" / name
+    record = folder / "corpus.json"
+    if record.exists() and read_json(record).get("status") == "finished":
+        return folder
+    sources = [Source(place, data / place, card) for place, card in UNLABELLED.items()]
+    held = []
+    for task_name, task in tasks.items():
+        test = tested.get(task_name, np.array([], dtype=np.int64))
+        rest = np.setdiff1d(np.arange(len(task.items)), test)
+        if len(rest):
+            sources.append(Source(task_name, linked(task, rest, out / "images" / name / task_name), None))
+        if len(test):
+            place = out / "images" / name / f"{task_name}-test"
+            linked(task, test, place / "tested")  # a folder per class, as the reader of `folder` wants it
+            held.append(("folder", place))
+    build_corpus(sources, out=folder, config=BuildConfig(), hold_out=held, workers=2, resume=folder.exists())
+    return folder
+
+
+def main() -> None:
+    """Make what is missing, then the comparison; its last line of JSON holds the main differences."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--shared", action="store_true", help="one pool without any test image")
+    parser.add_argument("--recipe", default="vit_ti16_cpu")
+    parser.add_argument("--epochs", type=float, default=60, help="of pretraining")
+    parser.add_argument("--fine-epochs", type=float, default=30, help="of fine-tuning")
+    parser.add_argument("--cnn-px", type=int, default=128, help="input side of the convolutional networks")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--frozen-only", action="store_true", help="without fine-tuning")
+    parser.add_argument(
+        "--set", dest="settings", nargs="*", default=[], help="further settings of pretraining"
+    )
+    chosen = parser.parse_args()
+    data, out = Path(os.environ["USFMAE_DATA"]), chosen.out
+    build = BuildConfig()
+    tasks = {
+        name: load_task(name, data / name, config=TaskConfig(fit=build.fit, crop=build.crop))
+        for name in TASKS
+    }
+    if chosen.shared:
+        wanted = {
+            "shared": {n: np.unique(np.concatenate([s.test for s in t.splits])) for n, t in tasks.items()}
+        }
+    else:
+        wanted = {f"{n}-{s.name}": {n: s.test} for n, t in tasks.items() for s in t.splits}
+    config = with_settings(get_recipe(chosen.recipe), [f"epochs={chosen.epochs}", *chosen.settings])
+    for name, tested in wanted.items():
+        corpus, run = pool_without(tested, tasks, out, name, data), out / "runs" / name
+        if not (run / "weights.safetensors").exists():
+            pretrain(config, corpus, run, recipe=chosen.recipe, resume=(run / RUN_FILE).exists())
+    ours = str(out / "runs" / ("shared" if chosen.shared else "{task}-{split}"))
+    ways = [dict(way) for way in WAYS if not (chosen.frozen_only and way["method"] == "finetune")]
+    for way in ways:
+        if way["method"] == "finetune":
+            way["settings"] = [f"epochs={chosen.fine_epochs * (2 if 'label_ratio' in way else 1):g}"]
+    plan = {
+        "tasks": [{"name": name} for name in TASKS],
+        "encoders": [
+            {"name": "USF-MAE", "weights": ours},
+            {"name": "ViT scratch", "weights": "scratch", "like": ours},
+            *({**cnn, "settings": [f"image_px={chosen.cnn_px}"]} for cnn in CNNS),
+        ],
+        "ways": ways,
+        "seeds": chosen.seeds,
+    }
+    write_text(out / "plan.yaml", yaml.safe_dump(plan, sort_keys=False))
+    comparison = out / "comparison"
+    words = ["evaluate", "compare", str(out / "plan.yaml"), "--data", str(data), "--out", str(comparison)]
+    words += ["--jobs", str(chosen.jobs)] + (["--resume"] if comparison.exists() else [])
+    if usfmae(words):
+        raise SystemExit(1)
+    found = read_json(comparison / "comparison.json")
+    figures = {
+        f"{c['task']}, {c['way']}: {c['first']} - {c['rival']}, {c['metric']}": [c["difference"], c["p_holm"]]
+        for c in found["comparisons"]
+    }
+    print(json.dumps({"benchmark": "comparison", "differences": figures}))
+
+
+if __name__ == "__main__":
+    main()
