@@ -28,7 +28,7 @@ WeightsOption = Annotated[
     ),
 ]
 EncoderOption = Annotated[
-    str, typer.Option(metavar="NAME", help="Network: vit, or one to compare with, such as resnet-50.")
+    str, typer.Option(metavar="NAME", help="Network: vit, or one to compare with, such as resnet-50 or usfm.")
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder of the result.")]
 LikeOption = Annotated[

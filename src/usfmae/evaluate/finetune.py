@@ -27,7 +27,7 @@ from usfmae.evaluate.fold_training import class_probabilities, train_on_split
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, VALIDATION_FILE, read_predictions, write_predictions
 from usfmae.evaluate.protocol import Task
 from usfmae.evaluate.result import RESULT_FILE, FoldResult, finish_result, fold_predictions, open_result
-from usfmae.evaluate.start import Weights, open_start, warn_of_other_showing
+from usfmae.evaluate.start import Weights, heed_licence, open_start, warn_of_other_showing
 from usfmae.models.classifier import Classifier, save_classifier
 
 log = get_logger(__name__)
@@ -87,13 +87,14 @@ def finetune(
         seed=config.seed,
     )
     warn_of_other_showing(start, fit=task.config.fit, crop=task.config.crop)
+    heed_licence(start, encoder=config.encoder, use=config.use)
     record = open_result(
         out,
         task,
         stage="evaluate finetune",
         settings=config,
         inputs={"weights": start.sha256 or "scratch"},
-        facts={"method": "finetune", "encoder": config.encoder, "init": start.init},
+        facts={"method": "finetune", "encoder": config.encoder, **start.facts},
         resume=resume,
         overwrite=overwrite,
     )

@@ -7,6 +7,7 @@ from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate.protocol import TaskConfig
+from usfmae.evaluate.start import Use
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.classifier import PoolName
 from usfmae.models.encoders import EncoderName
@@ -26,7 +27,10 @@ class FinetuneConfig(Config):
     """Intervals."""
 
     encoder: EncoderName = "vit"
-    """Which network; convolutional ones are there to compare with."""
+    """Which network; those of others are there to compare with."""
+
+    use: Use = "research"
+    """What the result is for: "commercial" refuses weights whose licence does not allow it."""
 
     network: ViTConfig = ViTConfig(size="ti", image_px=128)
     """Shape of a random start; weights bring their own."""

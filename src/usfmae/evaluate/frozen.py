@@ -25,7 +25,7 @@ from usfmae.evaluate.knn import knn_probabilities
 from usfmae.evaluate.linear_probe import fit_linear_probe
 from usfmae.evaluate.protocol import Task, TaskConfig
 from usfmae.evaluate.result import RESULT_FILE, FoldResult, finish_result, fold_predictions, open_result
-from usfmae.evaluate.start import Weights, open_start, warn_of_other_showing
+from usfmae.evaluate.start import Use, Weights, heed_licence, open_start, warn_of_other_showing
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.classifier import PoolName
 from usfmae.models.encoders import EncoderName
@@ -56,7 +56,10 @@ class FrozenConfig(Config):
     """Intervals."""
 
     encoder: EncoderName = "vit"
-    """Which network; convolutional ones are there to compare with."""
+    """Which network; those of others are there to compare with."""
+
+    use: Use = "research"
+    """What the result is for: "commercial" refuses weights whose licence does not allow it."""
 
     network: ViTConfig = ViTConfig(size="ti", image_px=128)
     """Shape of a random encoder, when the weights are "scratch"."""
@@ -258,13 +261,14 @@ def _evaluate(
         seed=config.seed,
     )
     warn_of_other_showing(start, fit=task.config.fit, crop=task.config.crop)
+    heed_licence(start, encoder=config.encoder, use=config.use)
     record = open_result(
         job.out,
         task,
         stage=f"evaluate {method}",
         settings=config,
         inputs={"weights": start.sha256 or "scratch"},
-        facts={"method": method, "encoder": config.encoder, "init": start.init},
+        facts={"method": method, "encoder": config.encoder, **start.facts},
         resume=job.resume,
         overwrite=job.overwrite,
     )

@@ -10,6 +10,7 @@ from usfmae.evaluate.plan_scores import Entry
 from usfmae.evaluate.report_plan_task import p_value, signed, task_section
 from usfmae.evaluate.report_words import interval
 from usfmae.evaluate.reproduction import CardRow
+from usfmae.models.licences import known_licence
 
 FOOT = """Numbers in square brackets are 95 % bootstrap intervals: whole patients (or groups) are drawn with
 replacement, each draw scored with every seed. Differences are paired on the same draws. p-values are
@@ -77,7 +78,7 @@ def _made_section(findings: PlanFindings) -> str:
             escape(one.encoder),
             f"<code>{escape(one.weights)}</code>",
             escape(", ".join(one.settings)) or UNKNOWN,
-            escape(one.licence) or UNKNOWN,
+            escape(one.licence or known_licence(one.encoder, one.weights)) or UNKNOWN,
             duration(_seconds(one.name, findings.entries)),
         ]
         for one in plan.encoders

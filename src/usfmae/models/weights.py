@@ -23,6 +23,7 @@ from usfmae.base.files import file_sha256, write_by
 from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
 from usfmae.models.encoder import Encoder
 from usfmae.models.layouts import MAE_DECODER, infer_vit, to_our_names
+from usfmae.models.opening import load_tensors
 from usfmae.models.positions import resize_positions
 from usfmae.models.vit import VisionTransformer, ViTConfig
 
@@ -276,7 +277,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
             return load_file(path), metadata
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: holds more than tensors and is not opened, since that could run code "

