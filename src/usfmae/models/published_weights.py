@@ -5,11 +5,66 @@ is dropped with a reason, and what the network wants to see. The shape is read o
 missing, left over or misshapen is an error, so nothing keeps its random start unseen.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from usfmae.base.config import make_config
 from usfmae.base.errors import WeightsError
+from usfmae.base.files import file_sha256
+from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
 from usfmae.models.encoders import EncoderName
-from usfmae.models.weights import LoadedEncoder, load_encoder
+from usfmae.models.published.names import State, sam_names
+from usfmae.models.published.patched import PatchedConfig, PatchedEncoder
+from usfmae.models.published.sam import SamEncoder, resample_sam, sam_shape
+from usfmae.models.strict import check_tensors
+from usfmae.models.weights import LoadedEncoder, LoadReport, load_encoder, read_state
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """How the file of one published encoder becomes a network."""
+
+    title: str
+    """What messages call it."""
+
+    names: Callable[[Mapping[str, Tensor]], tuple[State, dict[str, str]]]
+    """A file's tensors under our names, and what is dropped with the reason."""
+
+    shape: Callable[[State], PatchedConfig]
+    """The shape that tensors under our names belong to; KeyError or ValueError where they are of another
+    kind."""
+
+    build: Callable[[Any], PatchedEncoder]
+    """A network of that shape."""
+
+    resample: Callable[[State, Any, Any], dict[str, str]]
+    """Bring tensors from one shape to that of another input side, in place; name -> how."""
+
+    files: str
+    """What files fit, for the hint."""
+
+    input_spec: InputSpec = IMAGENET_INPUT
+    """Standardisation as published."""
+
+    image_px: int | None = None
+    """Input side where none is asked for; None for that of the file's positions."""
+
+
+_SAM = Adapter(
+    "SAM image encoder",
+    sam_names,
+    sam_shape,
+    SamEncoder,
+    resample_sam,
+    "segment-anything's sam_vit_*.pth, Hugging Face's SamModel and UltraSam.pth fit",
+)
+ADAPTERS: dict[str, Adapter] = {"sam": _SAM, "ultrasam": _SAM}
+"""By name of the encoder."""
 
 
 def load_published(
@@ -29,5 +84,29 @@ def load_published(
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
-    assert name == "usf-mae"
-    return load_encoder(path, image_px=image_px, drop_path=drop_path)
+    if name == "usf-mae":
+        return load_encoder(path, image_px=image_px, drop_path=drop_path)
+    adapter = ADAPTERS[name]
+    state, _ = read_state(path)
+    tensors, dropped = adapter.names(state)
+    try:
+        stored = adapter.shape(tensors)
+    except KeyError as error:
+        raise WeightsError(
+            f"{path}: is no {adapter.title}: has no {error.args[0]}", hint=adapter.files
+        ) from error
+    except (ValueError, IndexError) as error:
+        raise WeightsError(f"{path}: is no {adapter.title} ({error})", hint=adapter.files) from error
+    side = image_px or adapter.image_px or stored.image_px
+    config = make_config(type(stored), stored.model_dump() | {"image_px": side, "drop_path": drop_path})
+    with torch.device("meta"):
+        wanted = adapter.build(stored).state_dict()
+    check_tensors(path, adapter.title, wanted, tensors, hint=adapter.files)
+    encoder = adapter.build(config)
+    resized = adapter.resample(tensors, stored, config)
+    encoder.load_state_dict(tensors)
+    spec = adapter.input_spec.model_copy(update={"image_px": side})
+    if config.channels != spec.channels:
+        spec = InputSpec(image_px=side, channels=config.channels)
+    loaded = tuple(key for key in tensors if key not in resized)
+    return LoadedEncoder(encoder.eval(), spec, LoadReport(loaded, resized, dropped), file_sha256(path))

@@ -92,7 +92,7 @@ class Mlp(nn.Module):
         self.fc1 = Linear(dim, hidden_dim)
         self.fc2 = Linear(hidden_dim, dim)
 
-    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def forward(self, tokens: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         out: Tensor = self.fc2(F.gelu(self.fc1(tokens)))
         return out
 
