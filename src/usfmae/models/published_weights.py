@@ -7,6 +7,7 @@ missing, left over or misshapen is an error, so nothing keeps its random start u
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from usfmae.base.errors import WeightsError
 from usfmae.base.files import file_sha256
 from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
 from usfmae.models.encoders import EncoderName
-from usfmae.models.published.names import State, sam_names
+from usfmae.models.published.names import State, clip_names, dinov2_names, sam_names
 from usfmae.models.published.patched import PatchedConfig, PatchedEncoder
+from usfmae.models.published.plain import PlainEncoder, plain_shape, resample_plain
 from usfmae.models.published.sam import SamEncoder, resample_sam, sam_shape
 from usfmae.models.strict import check_tensors
 from usfmae.models.weights import LoadedEncoder, LoadReport, load_encoder, read_state
@@ -63,7 +65,36 @@ _SAM = Adapter(
     resample_sam,
     "segment-anything's sam_vit_*.pth, Hugging Face's SamModel and UltraSam.pth fit",
 )
-ADAPTERS: dict[str, Adapter] = {"sam": _SAM, "ultrasam": _SAM}
+CLIP_INPUT = InputSpec(
+    image_px=224,
+    channels=3,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+)
+"""As open_clip's constants.py and OpenAI's CLIP have it."""
+
+ADAPTERS: dict[str, Adapter] = {
+    "sam": _SAM,
+    "ultrasam": _SAM,
+    "fetalclip": Adapter(
+        "CLIP vision tower",
+        clip_names,
+        partial(plain_shape, head_dim=64, norm_eps=1e-5),
+        PlainEncoder,
+        resample_plain,
+        "FetalCLIP_weights.pt and other state dicts of open_clip's ViTs fit",
+        CLIP_INPUT,
+    ),
+    "dinov2": Adapter(
+        "DINOv2",
+        dinov2_names,
+        partial(plain_shape, head_dim=64),
+        PlainEncoder,
+        resample_plain,
+        "dinov2_vit*14_pretrain.pth, with registers or without, and Hugging Face's Dinov2Model fit",
+        image_px=224,  # of most of its training; its positions are of the last 10,000 steps at 518
+    ),
+}
 """By name of the encoder."""
 
 

@@ -8,6 +8,7 @@ strict check finds it left over.
 import re
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
@@ -69,3 +70,92 @@ def sam_names(state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
     return {
         renamed(re.sub(_SAM_PREFIX, "", name), _SAM_NAMES): value for name, value in inside.items()
     }, dropped
+
+
+_CLIP_NAMES = (
+    (r"^visual\.", ""),
+    (r"^class_embedding$", "cls_token"),
+    (r"^positional_embedding$", "pos_embed"),
+    (r"^conv1\.", "patch_embed.proj."),
+    (r"^ln_pre\.", "norm_pre."),
+    (r"^ln_post\.", "norm."),
+    (r"^transformer\.resblocks\.", "blocks."),
+    (r"\.ln_([12])\.", r".norm\1."),
+    (r"\.attn\.in_proj_(weight|bias)$", r".attn.qkv.\1"),
+    (r"\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+)
+_CLIP_REST = {
+    r"(positional_embedding|text_projection|logit_scale|logit_bias|attn_mask)$": "text tower of CLIP",
+    r"(transformer|token_embedding|ln_final|text)\.": "text tower of CLIP",
+    r"visual\.proj$": "projection onto the space of texts",
+}
+
+
+def clip_names(state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
+    """The vision tower of open_clip's CLIP (`visual.`), as FetalCLIP is published.
+
+    Source: open_clip, src/open_clip/transformer.py, VisionTransformer and ResidualAttentionBlock.
+    """
+    inside, dropped = parted(state, _CLIP_REST)
+    tensors = {renamed(name, _CLIP_NAMES): value for name, value in inside.items()}
+    for name, num_axes in (("cls_token", 1), ("pos_embed", 2)):
+        if name in tensors and tensors[name].ndim == num_axes:
+            tensors[name] = tensors[name].reshape(1, -1, tensors[name].shape[-1])
+    return tensors, dropped
+
+
+_DINO_NAMES = (
+    (r"^(backbone|dinov2|dinov2_with_registers)\.", ""),
+    (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),  # blocks in chunks, as training saves them
+    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^embeddings\.", ""),
+    (r"^layernorm\.", "norm."),
+    (r"^(encoder\.)?layer\.", "blocks."),
+    (r"\.attention\.(?:attention\.)?(query|key|value|q_proj|k_proj|v_proj)\.", r".attn.\1."),
+    (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
+    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+    (r"\.mlp\.weights_in\.", ".mlp.w12."),
+    (r"\.mlp\.(weights_out|down_proj)\.", ".mlp.w3."),
+)
+_DINO_REST = {
+    r"(backbone\.)?(\w+\.)*mask_token$": "stands for hidden patches in pretraining",
+    r"(dino_head|ibot_head)\.": "heads of pretraining",
+    r"(linear_)?(head|classifier)\.": "classifier of another task",
+}
+
+
+def dinov2_names(state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
+    """DINOv2 as Facebook (released or in training, with blocks in chunks) and Hugging Face name it.
+
+    Sources: dinov2/models/vision_transformer.py; transformers, models/dinov2 and dinov2_with_registers.
+    """
+    inside, dropped = parted(state, _DINO_REST)
+    tensors = {renamed(name, _DINO_NAMES): value for name, value in inside.items()}
+    for whole, parts in (
+        ("attn.qkv", ("query", "key", "value")),
+        ("attn.qkv", ("q_proj", "k_proj", "v_proj")),
+        ("mlp.w12", ("gate_proj", "up_proj")),
+    ):
+        tensors = joined(tensors, whole, parts)
+    return tensors, dropped
+
+
+def joined(tensors: State, whole: str, parts: Sequence[str]) -> State:
+    """With tensors that lie apart in a file (`blocks.0.attn.query.weight`) put together, where all are there.
+
+    Args:
+        tensors: by name.
+        whole: the inner name of what they are together, such as "attn.qkv".
+        parts: the last words of their names in place of that of `whole`, in order.
+    """
+    room, last = whole.split(".")
+    together = dict(tensors)
+    for name in tensors:
+        found = re.match(rf"^(blocks\.\d+\.){room}\.{parts[0]}\.(weight|bias)$", name)
+        names = [f"{found[1]}{room}.{part}.{found[2]}" for part in parts] if found else []
+        if found and all(one in tensors for one in names):
+            together[f"{found[1]}{room}.{last}.{found[2]}"] = torch.cat([together.pop(one) for one in names])
+    return together
