@@ -18,6 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from transformers import (
+    BeitConfig,
+    BeitModel,
     CLIPVisionConfig,
     CLIPVisionModel,
     Dinov2Config,
@@ -65,11 +67,17 @@ def cases() -> dict[str, Case]:
         "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56, "patch_size": 14,
     }  # fmt: skip
     registers = Dinov2WithRegistersConfig(**dino, num_register_tokens=3, use_swiglu_ffn=True)
+    beit = BeitConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, image_size=64,
+        use_shared_relative_position_bias=True, use_mean_pooling=False, use_mask_token=True,
+        layer_norm_eps=1e-6, attn_implementation="eager",
+    )  # fmt: skip
     return {
         "sam": Case("sam", 80, SamVisionModel(sam), sam_tokens),
         "clip": Case("fetalclip", 56, CLIPVisionModel(clip), clip_tokens, clip_published),
         "dinov2": Case("dinov2", 56, Dinov2Model(Dinov2Config(**dino)), dinov2_tokens),
         "dinov2-reg-swiglu": Case("dinov2", 56, Dinov2WithRegistersModel(registers), registers_tokens),
+        "usfm": Case("usfm", 64, BeitModel(beit), dinov2_tokens, usfm_published),
         "dinov2-resampled": Case("dinov2", 42, Dinov2Model(Dinov2Config(**dino)), dinov2_tokens),
         "dinov2-reg-resampled": Case("dinov2", 42, Dinov2WithRegistersModel(registers), registers_tokens),
     }
@@ -89,6 +97,25 @@ def clip_tokens(theirs: nn.Module, images: Tensor) -> Tensor:
     tower = getattr(theirs, "vision_model", theirs)
     norm: nn.Module = tower.post_layernorm  # type: ignore[assignment]
     return norm(theirs(images).last_hidden_state)  # type: ignore[no-any-return]
+
+
+def usfm_published(name: str) -> str:
+    """BEiT's own name, which USFM's file has."""
+    for theirs, published in (
+        (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+        (r"^embeddings\.", ""),
+        (r"^shared_position_bias\.", "rel_pos_bias."),
+        (r"^layers\.", "blocks."),
+        (r"\.lambda_([12])$", r".gamma_\1"),
+        (r"\.attention\.([qv])_proj\.bias$", r".attn.\1_bias"),
+        (r"\.attention\.([qkv])_proj\.weight$", r".attn.qkv.weight#\1"),
+        (r"\.attention\.o_proj\.", ".attn.proj."),
+        (r"\.layernorm_before\.", ".norm1."),
+        (r"\.layernorm_after\.", ".norm2."),
+        (r"^layernorm\.", "norm."),
+    ):
+        name = re.sub(theirs, published, name)
+    return name
 
 
 def clip_published(name: str) -> str:

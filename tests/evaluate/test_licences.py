@@ -11,6 +11,7 @@ from usfmae.cli.main import main
 from usfmae.evaluate.start import Start, heed_licence, open_start
 from usfmae.models.encoders import CNN_NAMES, PUBLISHED_NAMES
 from usfmae.models.licences import LICENCES, Licence, known_licence
+from usfmae.models.published.beit import BeitConfig, BeitEncoder
 from usfmae.models.vit import VisionTransformer, ViTConfig
 
 NETWORK = ViTConfig(size="ti", image_px=32, patch_px=8)
@@ -69,6 +70,25 @@ def test_a_user_reads_the_licence_in_the_result(fake_bus_bra, tmp_path, capsys):
     result = read_json(tmp_path / "knn/result.json")
     assert (result["encoder"], result["init"], result["licence"]) == ("usf-mae", "pretrained", "MIT")
     assert capsys.readouterr().err.count("usf-mae: weights under MIT") == 1
+
+
+def test_a_user_who_sells_cannot_use_weights_that_forbid_it(fake_bus_bra, tmp_path, capsys):
+    encoder = BeitEncoder(BeitConfig(dim=24, num_layers=1, num_heads=2, image_px=32))
+    state = dict(encoder.state_dict())
+    bias = state.pop("blocks.0.attn.qkv.bias")
+    state["blocks.0.attn.q_bias"], _, state["blocks.0.attn.v_bias"] = bias.chunk(3)
+    torch.save(state, tmp_path / "usfm.pth")
+    words = ("--task", "bus-bra", "--data", fake_bus_bra, "--encoder", "usfm", "--set", "task.folds=[2]")
+    words = (*words, "--set", "bootstrap.num_resamples=100", "--weights", tmp_path / "usfm.pth")
+    assert evaluate("knn", *words, "--out", tmp_path / "knn", "--set", "use=commercial") == 2
+    error = capsys.readouterr().err
+    assert "usfm: the licence of its weights forbids commercial use (CC BY-NC 4.0" in error
+    assert not (tmp_path / "knn").exists()
+    assert evaluate("knn", *words, "--out", tmp_path / "knn") == 0
+    assert read_json(tmp_path / "knn/result.json")["licence"] == "CC BY-NC 4.0"
+    words = (*words, "--set", "epochs=1", "--set", "batch=8", "--set", "loop.precision=fp32")
+    assert evaluate("finetune", *words, "--out", tmp_path / "tuned") == 0
+    assert read_json(tmp_path / "tuned/result.json")["licence"] == "CC BY-NC 4.0"
 
 
 def test_a_published_encoder_needs_its_file():

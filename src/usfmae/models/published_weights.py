@@ -19,7 +19,15 @@ from usfmae.base.errors import WeightsError
 from usfmae.base.files import file_sha256
 from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
 from usfmae.models.encoders import EncoderName
-from usfmae.models.published.names import State, clip_names, dinov2_names, sam_names
+from usfmae.models.published.beit import BeitEncoder, beit_shape, resample_beit
+from usfmae.models.published.names import (
+    State,
+    clip_names,
+    dinov2_names,
+    sam_names,
+    tinyusfm_names,
+    usfm_names,
+)
 from usfmae.models.published.patched import PatchedConfig, PatchedEncoder
 from usfmae.models.published.plain import PlainEncoder, plain_shape, resample_plain
 from usfmae.models.published.sam import SamEncoder, resample_sam, sam_shape
@@ -93,6 +101,15 @@ ADAPTERS: dict[str, Adapter] = {
         resample_plain,
         "dinov2_vit*14_pretrain.pth, with registers or without, and Hugging Face's Dinov2Model fit",
         image_px=224,  # of most of its training; its positions are of the last 10,000 steps at 518
+    ),
+    "usfm": Adapter("USFM", usfm_names, beit_shape, BeitEncoder, resample_beit, "USFM_latest.pth fits"),
+    "tinyusfm": Adapter(
+        "TinyUSFM",
+        tinyusfm_names,
+        partial(plain_shape, head_dim=16),  # 12 heads of 16, not the 3 of 64 of other ViT-Ti
+        PlainEncoder,
+        resample_plain,
+        "TinyUSFM.pth fits",
     ),
 }
 """By name of the encoder."""

@@ -248,3 +248,38 @@ def test_stochastic_depth_reaches_the_blocks():
     first = encoder(images)
     torch.manual_seed(1)
     assert not torch.equal(first, encoder(images))
+
+
+TINY = PlainConfig(dim=32, num_layers=2, num_heads=2, patch_px=16, image_px=64, mlp_dim=128)
+
+
+def test_tinyusfms_student_loads_with_heads_of_16(tmp_path):
+    encoder = small(TINY)
+    state = {"model." + name: tensor for name, tensor in encoder.state_dict().items()}
+    state |= {"model.head.weight": torch.zeros(2, 32), "teacher.norm.weight": torch.zeros(3)}
+    torch.save(state, tmp_path / "TinyUSFM.pth")
+    loaded = load_published(tmp_path / "TinyUSFM.pth", "tinyusfm")
+    assert loaded.encoder.config == TINY
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(loaded.encoder(images), encoder(images))
+    assert loaded.report.dropped == {
+        "teacher.norm.weight": "of distillation, no part of the student",
+        "head.weight": "classifier of another task",
+    }
+    assert loaded.input_spec == IMAGENET_INPUT.model_copy(update={"image_px": 64})
+
+
+def test_tinyusfms_full_size_has_its_5_5_million_parameters():
+    with torch.device("meta"):
+        shape = {"dim": 192, "num_layers": 12, "num_heads": 12, "mlp_dim": 768, "image_px": 224}
+        full = PlainEncoder(PlainConfig(**TINY.model_dump() | shape))
+    assert sum(p.numel() for p in full.parameters()) == 5_524_416
+
+
+def test_tinyusfm_without_its_last_norm_is_refused(tmp_path):
+    state = {"model." + name: tensor for name, tensor in small(TINY).state_dict().items()}
+    del state["model.norm.bias"]
+    torch.save(state, tmp_path / "TinyUSFM.pth")
+    with pytest.raises(WeightsError, match=r"is no TinyUSFM: 1 of its 30 tensors.*norm\.bias"):
+        load_published(tmp_path / "TinyUSFM.pth", "tinyusfm")

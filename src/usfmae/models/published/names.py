@@ -159,3 +159,44 @@ def joined(tensors: State, whole: str, parts: Sequence[str]) -> State:
         if found and all(one in tensors for one in names):
             together[f"{found[1]}{room}.{last}.{found[2]}"] = torch.cat([together.pop(one) for one in names])
     return together
+
+
+_USFM_REST = {
+    r"mask_token$": "stands for hidden patches in pretraining",
+    r"rel_pos_bias\.relative_position_index$": "follows from the grid",
+    r"(head|lm_head|fc_norm)\.": "classifier of another task",
+}
+
+
+def usfm_names(state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
+    """USFM's pretrained encoder (USFM_latest.pth), which has BEiT's names.
+
+    Keys have no bias there: a bias of the queries and one of the values become one with zeros between.
+
+    Sources: openmedlab/USFM, usdsgen/modules/backbone/vision_transformer.py and utils/modelutils.py
+    (remap_pretrained_keys_vit).
+    """
+    inside, dropped = parted(state, _USFM_REST)
+    tensors = {re.sub(r"\.gamma_([12])$", r".ls\1.gamma", name): value for name, value in inside.items()}
+    for name in [name for name in tensors if name.endswith(".attn.q_bias")]:
+        block = name.removesuffix("q_bias")
+        if block + "v_bias" in tensors:
+            q, v = tensors.pop(name), tensors.pop(block + "v_bias")
+            tensors[block + "qkv.bias"] = torch.cat([q, torch.zeros_like(q), v])
+    return tensors, dropped
+
+
+def tinyusfm_names(state: Mapping[str, Tensor]) -> tuple[State, dict[str, str]]:
+    """TinyUSFM's student (`model.`), which has timm's names inside; what lies outside of it is dropped.
+
+    Sources: MacDunno/TinyUSFM, utils/load_model_seg.py and model/tinyusfm_seg.py.
+    """
+    whole, dropped = parted(state, {})
+    student = {name.removeprefix("model."): v for name, v in whole.items() if name.startswith("model.")}
+    if student:
+        beside = [name for name in whole if not name.startswith("model.")]
+        dropped |= dict.fromkeys(beside, "of distillation, no part of the student")
+    inside, left = parted(
+        student or whole, {r"(head|head_dist|fc_norm|dist_norm)\.": "classifier of another task"}
+    )
+    return inside, dropped | left
