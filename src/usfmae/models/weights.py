@@ -154,7 +154,7 @@ def read_weights(path: Path) -> WeightsFile:
         path: a run folder (its `weights.safetensors` is read) or a file.
 
     Raises:
-        WeightsError: missing, damaged, not weights, or no vision transformer.
+        WeightsError: missing, damaged, not weights, no vision transformer, or one whose blocks have more.
     """
     if path.is_dir():
         if not (path / WEIGHTS_FILE).exists():
@@ -167,6 +167,7 @@ def read_weights(path: Path) -> WeightsFile:
         raise WeightsError(f"{path}: no such weights file")
     state, metadata = read_state(path)
     tensors, dropped = to_our_names(state)
+    _refuse_other_blocks(path, dropped)
     if _FORMAT in metadata:
         about = json.loads(metadata[_FORMAT])
         config = make_config(ViTConfig, about["vit"])
@@ -178,6 +179,16 @@ def read_weights(path: Path) -> WeightsFile:
         if config.channels == 3:
             spec = IMAGENET_INPUT.model_copy(update={"image_px": side})
     return WeightsFile(path, file_sha256(path), config, spec, tensors, dropped)
+
+
+def _refuse_other_blocks(path: Path, dropped: dict[str, str]) -> None:
+    """A block with layer scale, gates or biases computes something else: it is not ours without them."""
+    strange = [name for name in dropped if re.match(r"(decoder\.)?blocks\.\d", name) or "register" in name]
+    if strange:
+        raise WeightsError(
+            f"{path}: {len(strange)} of its tensors are of another transformer (first: {strange[0]})",
+            hint="--encoder dinov2, usfm or another name fits such files",
+        )
 
 
 def load_into(

@@ -65,7 +65,7 @@ def test_usfms_full_size_has_the_tensors_of_its_file():
 
 
 def test_distances_by_hand():
-    # Places of a 1 x 2 grid: rows 0, 1, 2 for one to the right, none, one to the left; then the class token's.
+    # Places of a 1 x 2 grid: rows 0, 1, 2 for one to the right, none, one to the left, then 3.
     # Asking place 0, answering place 1: 0 - 1 + 1 = 0.
     assert relative_index((1, 2)).tolist() == [[5, 3, 3], [4, 1, 0], [4, 2, 1]]
 
