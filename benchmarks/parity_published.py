@@ -1,7 +1,7 @@
 """Do our published encoders compute what Hugging Face's networks of the same kind compute?
 
-Needs the extra `baselines`. Small networks of each kind get the same weights, written into a file under published
-names and read by `load_published`; outputs are compared in fp32. Names, shapes and outputs go into
+Needs the extra `baselines`. Small networks of each kind get the same weights, written into a file with
+published names and read by `load_published`; outputs are compared in fp32. Names, shapes and outputs go into
 tests/golden/published.json, which the test suite reads without needing transformers.
 
 Run:  python benchmarks/parity_published.py
@@ -64,7 +64,8 @@ def cases() -> dict[str, Case]:
         patch_size=14, hidden_act="gelu",
     )  # fmt: skip
     dino = {
-        "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56, "patch_size": 14,
+        "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56,
+        "patch_size": 14,
     }  # fmt: skip
     registers = Dinov2WithRegistersConfig(**dino, num_register_tokens=3, use_swiglu_ffn=True)
     beit = BeitConfig(
