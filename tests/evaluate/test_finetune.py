@@ -1,4 +1,5 @@
 import fcntl
+import shutil
 
 import numpy as np
 import pytest
@@ -158,6 +159,7 @@ def test_ctrl_c_says_stopped_and_resumes(task, weights, undisturbed, tmp_path, m
 def test_two_processes_share_the_folds(task, weights, undisturbed, tmp_path):
     out = tmp_path / "r"
     (out / "folds/fold-2").mkdir(parents=True)
+    shutil.copy(undisturbed / "run.json", out)  # as the process that came first has written it
     with (out / "folds/fold-2/lock").open("w") as other_process:
         fcntl.flock(other_process, fcntl.LOCK_EX)
         record = finetune(task, weights, out=out, config=tiny(task), resume=True)
