@@ -70,6 +70,8 @@ def test_a_user_reads_the_licence_in_the_result(fake_bus_bra, tmp_path, capsys):
     result = read_json(tmp_path / "knn/result.json")
     assert (result["encoder"], result["init"], result["licence"]) == ("usf-mae", "pretrained", "MIT")
     assert capsys.readouterr().err.count("usf-mae: weights under MIT") == 1
+    page = (tmp_path / "knn/report.html").read_text()
+    assert page.count("Licence of the weights") == 1
 
 
 def test_a_user_who_sells_cannot_use_weights_that_forbid_it(fake_bus_bra, tmp_path, capsys):

@@ -48,6 +48,7 @@ def facts_list(result: ResultFolder) -> str:
         "Time": duration(record.get("seconds")),
         "Peak memory": f"{number(record.get('peak_memory_gb'), 2)} GB",
         "Weights": f"<code>{escape(str(record.get('weights_sha256') or 'random start')[:12])}</code>",
+        **({"Licence of the weights": escape(str(words))} if (words := record.get("licence")) else {}),
         "Split hash": f"<code>{escape(str(split.get('sha256', UNKNOWN))[:12])}</code>",
     }
     shown = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())

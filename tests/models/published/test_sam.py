@@ -5,7 +5,7 @@ from torch import nn
 from usfmae.base.errors import SettingError, WeightsError
 from usfmae.base.input_spec import IMAGENET_INPUT
 from usfmae.models.encoders import build_encoder, encoder_record
-from usfmae.models.published.sam import RelativeAttention, SamConfig, SamEncoder, in_windows
+from usfmae.models.published.sam import RelativeAttention, SamConfig, SamEncoder, in_windows, resample_sam
 from usfmae.models.published_weights import load_published
 
 SMALL = SamConfig(dim=24, num_layers=3, num_heads=2, image_px=96, window=4, global_layers=(1,), out_dim=8)
@@ -142,6 +142,16 @@ def test_positions_are_resampled_to_another_input_and_said_so(tmp_path):
         assert loaded.encoder(torch.rand(1, 3, 128, 128)).shape == (1, 1 + 64, 8)
     with pytest.raises(SettingError, match="image_px=100 is not a multiple of patch_px=16"):
         load_published(tmp_path / "sam.pth", "sam", image_px=100)
+
+
+def test_relative_positions_are_resampled_along_a_line():
+    # A ramp of 11 distances stays a ramp over 15: the ends are held, the middle keeps its number.
+    tensors = small().state_dict()
+    tensors["blocks.1.attn.rel_pos_h"] = torch.arange(11.0)[:, None].expand(11, 12)
+    resample_sam(tensors, SMALL, SMALL.model_copy(update={"image_px": 128}))
+    ramp = tensors["blocks.1.attn.rel_pos_h"][:, 0]
+    assert ramp[7] == pytest.approx(5)
+    torch.testing.assert_close(ramp[2:-1].diff(), torch.full((11,), 11 / 15))
 
 
 def test_relative_positions_by_hand():
