@@ -89,6 +89,7 @@ def test_a_user_who_sells_cannot_use_weights_that_forbid_it(fake_bus_bra, tmp_pa
     assert evaluate("knn", *words, "--out", tmp_path / "knn") == 0
     assert read_json(tmp_path / "knn/result.json")["licence"] == "CC BY-NC 4.0"
     words = (*words, "--set", "epochs=1", "--set", "batch=8", "--set", "loop.precision=fp32")
+    assert evaluate("finetune", *words, "--out", tmp_path / "sold", "--set", "use=commercial") == 2
     assert evaluate("finetune", *words, "--out", tmp_path / "tuned") == 0
     assert read_json(tmp_path / "tuned/result.json")["licence"] == "CC BY-NC 4.0"
 
