@@ -49,7 +49,7 @@ def test_equal_arguments_give_equal_probes_and_leave_the_random_state_alone():
 
 
 def test_a_query_of_zeros_is_the_mean_of_the_values():
-    probe = AttentiveProbe(4, 2, num_heads=2, drop_ratio=0.0).eval()
+    probe = AttentiveProbe(4, 2, inner_dim=6, num_heads=2, drop_ratio=0.0).eval()
     tokens = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = probe.classifier(probe.value(tokens).mean(dim=1))
@@ -58,4 +58,4 @@ def test_a_query_of_zeros_is_the_mean_of_the_values():
 
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="3 heads do not divide a width of 8"):
-        AttentiveProbe(8, 2, num_heads=3, drop_ratio=0.0)
+        AttentiveProbe(16, 2, inner_dim=8, num_heads=3, drop_ratio=0.0)

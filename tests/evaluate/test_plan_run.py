@@ -153,6 +153,13 @@ def test_weights_that_are_not_there_are_named_before_anything_runs(fake_bus_bra,
         planned(made, fake_bus_bra, tmp_path / "out")
 
 
+def test_a_mistyped_setting_is_told_before_anything_runs(fake_bus_bra, weights, tmp_path):
+    ways = (PlanWay(method="knn"), PlanWay(method="linear-probe", settings=("balance=true",)))
+    with pytest.raises(SettingError, match="balance: no such setting"):
+        planned(plan(weights, ways=ways), fake_bus_bra, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_finished_cell_of_another_budget_is_not_taken_for_this_one(fake_bus_bra, weights, tmp_path):
     planned(plan(weights, seeds=(0,)), fake_bus_bra, tmp_path / "out").run()
     other = plan(weights, seeds=(0,), ways=(PlanWay(method="knn", settings=("k=7",)),))

@@ -27,7 +27,10 @@ class AttentiveProbeSettings(Config):
     """Size and training of the probe."""
 
     num_heads: int = Field(default=4, ge=1)
-    """Places that it can look at for different reasons; divides the width of a token."""
+    """Places that it can look at for different reasons."""
+
+    inner_dim: int = Field(default=256, ge=1)
+    """Width in which tokens are compared and gathered, at most that of a token; a multiple of `num_heads`."""
 
     epochs: int = Field(default=60, ge=1)
     """Times that each image is seen."""
@@ -51,20 +54,23 @@ class AttentiveProbe(nn.Module):
     Args:
         dim: width of a token.
         num_classes: width of the output.
-        num_heads: heads; must divide `dim`.
+        inner_dim: width in which tokens are compared and gathered.
+        num_heads: heads; must divide `inner_dim`.
         drop_ratio: dropout before the last map.
     """
 
-    def __init__(self, dim: int, num_classes: int, *, num_heads: int, drop_ratio: float) -> None:
+    def __init__(
+        self, dim: int, num_classes: int, *, inner_dim: int, num_heads: int, drop_ratio: float
+    ) -> None:
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"{num_heads} heads do not divide a width of {dim}")
+        if inner_dim % num_heads:
+            raise ValueError(f"{num_heads} heads do not divide a width of {inner_dim}")
         self.num_heads = num_heads
-        self.query = nn.Parameter(torch.zeros(num_heads, dim // num_heads))
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
+        self.query = nn.Parameter(torch.zeros(num_heads, inner_dim // num_heads))
+        self.key = nn.Linear(dim, inner_dim)
+        self.value = nn.Linear(dim, inner_dim)
         self.drop = nn.Dropout(drop_ratio)
-        self.classifier = nn.Linear(dim, num_classes)
+        self.classifier = nn.Linear(inner_dim, num_classes)
 
     def forward(self, tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b class"]:
         """Logits."""
@@ -121,7 +127,11 @@ def fit_attentive_probe(
     generator = torch.Generator().manual_seed(seed_for(seed, "attentive probe"))
     with torch.random.fork_rng(devices=[]):  # torch's own start, which is overwritten, draws numbers too
         probe = AttentiveProbe(
-            tokens.shape[2], num_classes, num_heads=settings.num_heads, drop_ratio=settings.drop_ratio
+            tokens.shape[2],
+            num_classes,
+            inner_dim=min(settings.inner_dim, tokens.shape[2]),
+            num_heads=settings.num_heads,
+            drop_ratio=settings.drop_ratio,
         )
     for part in (probe.key, probe.value, probe.classifier):
         nn.init.xavier_uniform_(part.weight, generator=generator)

@@ -74,7 +74,7 @@ class PlanRun:
         threads: CPU threads of each cell; None for all.
 
     Raises:
-        SettingError: a split that is not there, or weights that are not.
+        SettingError: a split, weights or a setting that is not there.
         DatasetError: a dataset cannot be read, or a side of a split lacks a class.
         LeakError: a patient is on two sides of a split.
     """
@@ -102,6 +102,8 @@ class PlanRun:
                 f"{len(missing)} of the plan's weights are not there (first: {missing[0]})",
                 hint="pretrain them first, or take the encoder out of the plan",
             )
+        for cell in {(cell.task, cell.encoder, cell.way): cell for cell in self.cells}.values():
+            self.config_of(cell)  # a mistyped setting is told before anything runs
 
     def claim(self, *, resume: bool, overwrite: bool) -> None:
         """Make the plan's folder, or go on in it.
