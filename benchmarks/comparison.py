@@ -81,7 +81,8 @@ def pool_without(
             sources.append(Source(task_name, linked(task, rest, out / "images" / name / task_name), None))
         if len(test):
             place = out / "images" / name / f"{task_name}-test"
-            linked(task, test, place / "tested")  # a folder per class, as the reader of `folder` wants it
+            for label, name_of_class in enumerate(task.classes):  # as the reader of `folder` wants it
+                linked(task, test[task.labels[test] == label], place / name_of_class.replace("/", " "))
             held.append(("folder", place))
     build_corpus(sources, out=folder, config=BuildConfig(), hold_out=held, workers=2, resume=folder.exists())
     return folder
