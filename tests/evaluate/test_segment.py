@@ -296,7 +296,7 @@ def test_the_journey_through_the_command_line(fake_bus_bra, weights, tmp_path, c
     knobs = [word for setting in small for word in ("--set", setting)]
     assert main([*words, "--weights", str(weights), *knobs]) == 0
     said = capsys.readouterr().out
-    assert "bus-bra, segment, pretrained" in said
+    assert "bus-bra, segment, vit pretrained" in said
     assert "box_map" in said
     assert (out / "report.html").exists()
     assert main([*words, "--weights", str(weights), *knobs]) == 2  # the folder is taken

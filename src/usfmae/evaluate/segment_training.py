@@ -27,6 +27,7 @@ from usfmae.evaluate.segment_config import SegmentConfig
 from usfmae.evaluate.segment_task import SegmentTask
 from usfmae.images.prepare import back_onto_picture
 from usfmae.models.segmenter import Segmenter
+from usfmae.models.vit import vit_layer_of
 
 ENCODER_PREFIX = "encoder.vit."
 """Where the transformer sits in a `Segmenter` on `ViTFeatures`, for learning rates by layer."""
@@ -193,7 +194,7 @@ def train_segmenter(
         batches.from_step,
         out=out,
         config=config.loop,
-        optimizer=build_optimizer(module, config.optim, encoder_prefix=ENCODER_PREFIX),
+        optimizer=build_optimizer(module, config.optim, layer_of=vit_layer_of, encoder_prefix=ENCODER_PREFIX),
         schedule=make_schedule(
             config.optim, global_batch=config.batch, steps_per_epoch=steps_per_epoch, total_steps=total
         ),
