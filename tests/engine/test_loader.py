@@ -89,6 +89,8 @@ def test_a_batch_that_does_not_fit_says_so(workers):
 
 
 def test_a_worker_that_is_killed_ends_the_run_with_advice(tmp_path):
+    before = set(psutil.Process().children())
+
     def batches(first: int):
         for number, made in enumerate(step_batches(slow, range(first, 12), workers=1)):
             if number == 2:
@@ -98,6 +100,8 @@ def test_a_worker_that_is_killed_ends_the_run_with_advice(tmp_path):
     with pytest.raises(TrainingError, match="a process that prepares batches was killed") as caught:
         run(tmp_path, batches=batches)
     assert "--resume, and with fewer --set workers=" in caught.value.hint
+    for left in set(psutil.Process().children()) - before:
+        left.kill()  # the other worker takes no notice of a polite end, and pytest would wait for it
 
 
 def slow(step: int) -> tuple[torch.Tensor, ...]:
