@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 
@@ -89,8 +91,6 @@ def test_a_batch_that_does_not_fit_says_so(workers):
 
 
 def test_a_worker_that_is_killed_ends_the_run_with_advice(tmp_path):
-    before = set(psutil.Process().children())
-
     def batches(first: int):
         for number, made in enumerate(step_batches(slow, range(first, 12), workers=1)):
             if number == 2:
@@ -100,11 +100,50 @@ def test_a_worker_that_is_killed_ends_the_run_with_advice(tmp_path):
     with pytest.raises(TrainingError, match="a process that prepares batches was killed") as caught:
         run(tmp_path, batches=batches)
     assert "--resume, and with fewer --set workers=" in caught.value.hint
-    for left in set(psutil.Process().children()) - before:
-        left.kill()  # the other worker takes no notice of a polite end, and pytest would wait for it
 
 
 def slow(step: int) -> tuple[torch.Tensor, ...]:
     if step > 4:
         time.sleep(30)
     return batch(step)
+
+
+KEPT = """
+import sys
+import torch
+from usfmae.base.errors import CorpusError
+from usfmae.engine.loader import step_batches
+
+def make(step):
+    if step == 3 and sys.argv[1] == "broken":
+        raise CorpusError("shard 7: ends early")
+    return (torch.tensor([step]),)
+
+kept = iter(step_batches(make, range(9), workers=2))
+try:
+    for _ in range(5):
+        next(kept)
+except CorpusError as error:
+    known = error
+print("done")
+"""
+
+
+@pytest.mark.parametrize("how", ["broken", "whole"])
+def test_python_ends_where_batches_are_left(tmp_path, how):
+    # An error that is still known keeps its batches, and Python waits for their workers when it ends.
+    (tmp_path / "kept.py").write_text(KEPT)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "kept.py", how], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+def test_workers_end_with_the_batches():
+    before = set(psutil.Process().children())
+    batches = iter(step_batches(numbered, range(3), workers=2))
+    next(batches)
+    assert len(set(psutil.Process().children()) - before) >= 2
+    batches.close()
+    alive = [p for p in set(psutil.Process().children()) - before if p.status() != psutil.STATUS_ZOMBIE]
+    assert [p for p in alive if "resource_tracker" not in " ".join(p.cmdline())] == []

@@ -1,10 +1,12 @@
 """Batches by step number, made ahead in worker processes or in this one: the same batches either way."""
 
+import atexit
 import queue
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 import cv2
 import torch
@@ -61,14 +63,36 @@ def step_batches(
         prefetch_factor=AHEAD if workers else None,
         worker_init_fn=_start_worker,
     )
-    batches = map(_made, loader)
+    made = iter(loader)
+    end = partial(_end, made)
+    atexit.register(end)
+    batches = _taken(made, end)
     return made_ahead(batches, count=AHEAD) if pin and not workers else batches
 
 
-def _made(what: Sequence[torch.Tensor] | UsfmaeError) -> Batch:
-    if isinstance(what, UsfmaeError):
-        raise what
-    return tuple(what)  # the loader makes lists of tuples
+def _taken(made: Iterator[Sequence[torch.Tensor] | UsfmaeError], end: Callable[[], None]) -> Iterator[Batch]:
+    """The batches, and the end of the workers with the last, with an error, or when nobody wants more."""
+    try:
+        for what in made:
+            if isinstance(what, UsfmaeError):
+                raise what
+            yield tuple(what)  # the loader makes lists of tuples
+    finally:
+        end()
+        atexit.unregister(end)
+
+
+def _end(made: object) -> None:
+    """End the worker processes of a torch iterator, which has no public way to ask for that.
+
+    Workers take no notice of the signal that Python sends its children when it ends, so it would wait for one
+    that is left for ever. They hold nothing that a kill could lose.
+    """
+    if (shut_down := getattr(made, "_shutdown_workers", None)) is not None:
+        shut_down()
+        for process in getattr(made, "_workers", []):
+            if process.is_alive():
+                process.kill()
 
 
 def made_ahead(batches: Iterable[Batch], *, count: int) -> Iterator[Batch]:
