@@ -1,12 +1,11 @@
 """`usfmae evaluate knn | linear-probe | finetune`; `segment` is a file of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from usfmae.base.config import Config
 from usfmae.cli.choices import one_of
 from usfmae.cli.pairs import existing_folder
 from usfmae.cli.pretrain import DEVICES, DeviceOption, OverwriteOption, ResumeOption, SetOption
@@ -45,157 +44,64 @@ CorpusOption = Annotated[
 Weights = Path | Literal["scratch", "imagenet"]
 """As `evaluate.start` has it, which would import torch before it is needed."""
 
-ConfigT = TypeVar("ConfigT", bound=Config)
 
+def _add(method: str, sentence: str) -> None:
+    """A command of its own for each way to use an encoder; all take the same options."""
 
-@app.command()
-def knn(
-    task: TaskOption,
-    data: DataOption,
-    weights: WeightsOption,
-    out: OutOption,
-    encoder: EncoderOption = "vit",
-    like: LikeOption = None,
-    corpus: CorpusOption = None,
-    device: DeviceOption = "auto",
-    settings: SetOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """Classify by the nearest training images; nothing is trained."""
-    from usfmae.evaluate.frozen import KnnConfig, evaluate_knn
-
-    job = Job(
-        task, data, weights, encoder, out, like, corpus or [], device, settings or [], resume, overwrite
-    )
-    job.run(evaluate_knn, KnnConfig())
-
-
-@app.command("linear-probe")
-def linear_probe(
-    task: TaskOption,
-    data: DataOption,
-    weights: WeightsOption,
-    out: OutOption,
-    encoder: EncoderOption = "vit",
-    like: LikeOption = None,
-    corpus: CorpusOption = None,
-    device: DeviceOption = "auto",
-    settings: SetOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """Fit a linear classifier on frozen features."""
-    from usfmae.evaluate.frozen import LinearProbeConfig, evaluate_linear_probe
-
-    job = Job(
-        task, data, weights, encoder, out, like, corpus or [], device, settings or [], resume, overwrite
-    )
-    job.run(evaluate_linear_probe, LinearProbeConfig())
-
-
-@app.command("attentive-probe")
-def attentive_probe(
-    task: TaskOption,
-    data: DataOption,
-    weights: WeightsOption,
-    out: OutOption,
-    encoder: EncoderOption = "vit",
-    like: LikeOption = None,
-    corpus: CorpusOption = None,
-    device: DeviceOption = "auto",
-    settings: SetOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """Fit a classifier that learns where to look, on frozen tokens."""
-    from usfmae.evaluate.frozen import AttentiveProbeConfig, evaluate_attentive_probe
-
-    job = Job(
-        task, data, weights, encoder, out, like, corpus or [], device, settings or [], resume, overwrite
-    )
-    job.run(evaluate_attentive_probe, AttentiveProbeConfig())
-
-
-@app.command()
-def finetune(
-    task: TaskOption,
-    data: DataOption,
-    weights: WeightsOption,
-    out: OutOption,
-    encoder: EncoderOption = "vit",
-    like: LikeOption = None,
-    corpus: CorpusOption = None,
-    device: DeviceOption = "auto",
-    settings: SetOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """Train encoder and classifier together, one network per split, for a fixed number of epochs."""
-    from usfmae.evaluate.finetune import finetune as run
-    from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
-
-    job = Job(
-        task, data, weights, encoder, out, like, corpus or [], device, settings or [], resume, overwrite
-    )
-    job.run(run, scratch_config() if weights == "scratch" else FinetuneConfig())
-
-
-class Job:
-    """What the three commands have in common."""
-
-    def __init__(
-        self,
-        task: str,
-        data: Path,
-        weights: str,
-        encoder: str,
-        out: Path,
-        like: Path | None,
-        corpora: Sequence[Path],
-        device: str,
-        settings: Sequence[str],
-        resume: bool,
-        overwrite: bool,
+    def command(
+        task: TaskOption,
+        data: DataOption,
+        weights: WeightsOption,
+        out: OutOption,
+        encoder: EncoderOption = "vit",
+        like: LikeOption = None,
+        corpus: CorpusOption = None,
+        device: DeviceOption = "auto",
+        settings: SetOption = None,
+        resume: ResumeOption = False,
+        overwrite: OverwriteOption = False,
     ) -> None:
-        from usfmae.models.encoders import ENCODER_NAMES
-
-        self.task, self.data, self.out, self.like = task, existing_folder(data), out, like
-        self.encoder: Any = one_of(ENCODER_NAMES, encoder, flag="--encoder")
-        self.weights: Weights = weights_named(weights)
-        self.corpora, self.device, self.settings = corpora, device, settings
-        self.resume, self.overwrite = resume, overwrite
-
-    def run(self, evaluate: Callable[..., dict[str, Any]], defaults: ConfigT) -> None:
-        """Load the task, evaluate, write the report, print the table."""
         from usfmae.base.config import with_settings
+        from usfmae.evaluate.methods import METHODS
         from usfmae.evaluate.protocol import load_task
         from usfmae.evaluate.report import write_report
         from usfmae.evaluate.start import shown_to
+        from usfmae.models.encoders import ENCODER_NAMES
 
-        device = one_of(DEVICES, self.device, flag="--device")
-        fit, crop = shown_to(self.weights, like=self.like, encoder=self.encoder)
-        shown = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={self.encoder}"]
-        config: Any = with_settings(defaults, [*shown, *self.settings])
-        record = evaluate(
-            load_task(self.task, self.data, config=config.task),
-            self.weights,
-            out=self.out,
+        way = METHODS[cast(Any, method)]
+        network: Any = one_of(ENCODER_NAMES, encoder, flag="--encoder")
+        where = one_of(DEVICES, device, flag="--device")
+        folder, start = existing_folder(data), weights_named(weights)
+        fit, crop = shown_to(start, like=like, encoder=network)
+        shown = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={network}"]
+        config: Any = with_settings(way.defaults(start), [*shown, *(settings or [])])
+        record = way.evaluate(
+            load_task(task, folder, config=config.task),
+            start,
+            out=out,
             config=config,
-            device=device,
-            like=self.like,
-            pretraining_pool=pretraining_pool(self.weights, self.corpora, task=config.task),
-            resume=self.resume,
-            overwrite=self.overwrite,
+            device=where,
+            like=like,
+            pretraining_pool=pretraining_pool(start, corpus or [], task=config.task),
+            resume=resume,
+            overwrite=overwrite,
         )
         if "metrics" not in record:
-            typer.echo(f"{self.out}: another process is still training {', '.join(record['waiting_for'])}")
+            typer.echo(f"{out}: another process is still training {', '.join(record['waiting_for'])}")
             return
-        page = write_report(
-            self.out / "report.html", title=f"{self.task}: {self.out.name}", results=[self.out]
-        )
+        page = write_report(out / "report.html", title=f"{task}: {out.name}", results=[out])
         print_metrics(record)
         typer.echo(f"open {page}")
+
+    app.command(method, help=sentence)(command)
+
+
+_add("knn", "Classify by the nearest training images; nothing is trained.")
+_add("linear-probe", "Fit a linear classifier on frozen features.")
+_add("attentive-probe", "Fit a classifier that learns where to look, on frozen tokens.")
+_add(
+    "finetune", "Train encoder and classifier together, one network per split, for a fixed number of epochs."
+)
 
 
 def weights_named(words: str) -> Weights:

@@ -8,17 +8,16 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field, field_validator
 
 from usfmae.base.config import Config, make_config
 from usfmae.base.errors import SettingError
+from usfmae.evaluate.methods import METHODS, MethodName
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.encoders import EncoderName
-
-Method = Literal["knn", "linear-probe", "attentive-probe", "finetune"]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+ %-]*$"
 """Names become folders."""
@@ -84,7 +83,7 @@ class PlanEncoder(Config):
 class PlanWay(Config):
     """One way to use an encoder."""
 
-    method: Method
+    method: MethodName
     """Nearest neighbours, linear or attentive classifier on frozen features, or fine-tuning."""
 
     label_ratio: float = Field(default=1.0, gt=0, le=1)
@@ -196,7 +195,7 @@ def cells_of(plan: Plan, splits: dict[str, Sequence[str]]) -> Iterator[Cell]:
         splits: names of each task's splits, by the task's name.
     """
     for task in plan.tasks:
-        for way in sorted(plan.ways, key=lambda way: way.method == "finetune"):
+        for way in sorted(plan.ways, key=lambda way: not METHODS[way.method].is_frozen):
             for seed in plan.seeds:
                 for split in splits[task.name]:
                     for encoder in plan.encoders:

@@ -10,7 +10,6 @@ Several processes may work on one plan, each started with `resume`: a cell belon
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,17 +23,8 @@ from usfmae.base.record import made_by
 from usfmae.engine.devices import DeviceName
 from usfmae.evaluate.contamination import PretrainingPool, check_contamination
 from usfmae.evaluate.features import FeatureStore
-from usfmae.evaluate.finetune import finetune
-from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
 from usfmae.evaluate.fold_folders import locked
-from usfmae.evaluate.frozen import (
-    AttentiveProbeConfig,
-    KnnConfig,
-    LinearProbeConfig,
-    evaluate_attentive_probe,
-    evaluate_knn,
-    evaluate_linear_probe,
-)
+from usfmae.evaluate.methods import METHODS, MethodConfig
 from usfmae.evaluate.plan import Cell, Plan, PlanTask, cells_of
 from usfmae.evaluate.protocol import Task, TaskConfig, TaskSource
 from usfmae.evaluate.result import RESULT_FILE
@@ -46,8 +36,6 @@ PLAN_FILE = "plan.json"
 
 PoolOf = Callable[[Weights, TaskConfig], PretrainingPool | None]
 """Finds the images that weights were pretrained on; None where they are not at hand."""
-
-Config = KnnConfig | LinearProbeConfig | AttentiveProbeConfig | FinetuneConfig
 
 
 @dataclass
@@ -139,7 +127,7 @@ class PlanRun:
                 state.failed[cell] = reason
         return state
 
-    def config_of(self, cell: Cell) -> Config:
+    def config_of(self, cell: Cell) -> MethodConfig:
         """Every setting of a cell: the method's defaults, then those of plan, task, way and encoder."""
         weights = _weights(cell)
         fit, crop = shown_to(weights, like=cell.like, encoder=cell.encoder.encoder)
@@ -150,9 +138,9 @@ class PlanRun:
         ours += [] if self.threads is None else [f"threads={self.threads}"]
         given = (*self.plan.settings, *cell.task.settings, *cell.way.settings, *cell.encoder.settings)
         boot = [f"bootstrap.{name}={value}" for name, value in self.plan.bootstrap.model_dump().items()]
-        return with_settings(_defaults(cell), [*own, *boot, *given, *ours])
+        return with_settings(METHODS[cell.way.method].defaults(weights), [*own, *boot, *given, *ours])
 
-    def task_of(self, config: Config) -> Callable[[PlanTask], Task]:
+    def task_of(self, config: MethodConfig) -> Callable[[PlanTask], Task]:
         """The task of a cell under its settings; images are read once for each way of showing them."""
         return lambda task: self._sources[task.name].task(config.task)
 
@@ -188,7 +176,7 @@ class PlanRun:
         """A test image as a network sees it, whole."""
         source = self._sources[task]
         place = next(index for index, item in enumerate(source.labelled_set.items) if item.name == name)
-        size_px = KnnConfig().task.size_px
+        size_px = TaskConfig().size_px
         images, _ = source.images(size_px=size_px, fit="pad", crop="none")
         pixels: UInt8[np.ndarray, "s s"] = images[place]
         return pixels
@@ -196,10 +184,11 @@ class PlanRun:
     def _splits(self, task: PlanTask) -> Sequence[str]:
         settings = (*self.plan.settings, *task.settings)
         of_task = [words for words in settings if words.startswith("task.")]
-        config = with_settings(KnnConfig(), of_task).task.model_copy(update={"folds": task.folds})
+        config = with_settings(METHODS["knn"].defaults("scratch"), of_task).task
+        config = config.model_copy(update={"folds": task.folds})
         return [split.name for split in self._sources[task.name].task(config).splits]
 
-    def _pool(self, cell: Cell, config: Config) -> PretrainingPool | None:
+    def _pool(self, cell: Cell, config: MethodConfig) -> PretrainingPool | None:
         task = config.task
         key = (cell.weights, task.size_px, task.fit, task.crop)
         if key not in self._pools:
@@ -209,9 +198,9 @@ class PlanRun:
     def _run_cell(self, cell: Cell, folder: Path) -> str | None:
         """Make a cell, or find it made; the reason where it cannot be made."""
         config = self.config_of(cell)
-        evaluate: Callable[..., dict[str, Any]] = _EVALUATE[cell.way.method]
+        way = METHODS[cell.way.method]
         try:
-            evaluate(
+            way.evaluate(
                 self.task_of(config)(cell.task),
                 _weights(cell),
                 out=folder,
@@ -220,7 +209,7 @@ class PlanRun:
                 like=cell.like,
                 pretraining_pool=self._pool(cell, config),
                 resume=folder.exists(),
-                **({} if cell.way.method == "finetune" else {"store": self._store}),
+                **({"store": self._store} if way.is_frozen else {}),
             )
         except (TrainingError, WeightsError) as error:
             reason = error.message
@@ -253,27 +242,6 @@ def state_of(plan_run: PlanRun) -> PlanState:
         else:
             state.elsewhere.append(cell)
     return state
-
-
-_EVALUATE: dict[str, Callable[..., dict[str, Any]]] = {
-    "knn": evaluate_knn,
-    "linear-probe": evaluate_linear_probe,
-    "attentive-probe": evaluate_attentive_probe,
-    "finetune": finetune,
-}
-
-
-_FROZEN: dict[str, type[KnnConfig] | type[LinearProbeConfig] | type[AttentiveProbeConfig]] = {
-    "knn": KnnConfig,
-    "linear-probe": LinearProbeConfig,
-    "attentive-probe": AttentiveProbeConfig,
-}
-
-
-def _defaults(cell: Cell) -> Config:
-    if cell.way.method == "finetune":
-        return scratch_config() if cell.weights == "scratch" else FinetuneConfig()
-    return _FROZEN[cell.way.method]()
 
 
 def _weights(cell: Cell) -> Weights:

@@ -1,6 +1,7 @@
 """What every encoder does, transformer or convolutional: images in, one token per place out."""
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from usfmae.base.config import Config
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """A network without its last classifier.
 
     Its `forward` gives tokens: first one for the whole image (a class token; for convolutional networks the
@@ -20,9 +21,9 @@ class Encoder(nn.Module):
     embed_dim: int
     """Width of a token."""
 
+    @abstractmethod
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b tokens d"]:
         """Standardised images to tokens."""
-        raise NotImplementedError
 
     def feature_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d rows columns"]:
         """The tokens of places as a picture; the grid has the images' aspect ratio."""
@@ -32,16 +33,16 @@ class Encoder(nn.Module):
         places: Tensor = tokens.transpose(1, 2).unflatten(2, (rows, columns))
         return places
 
+    @abstractmethod
     def grid_of(self, size_px: tuple[int, int]) -> tuple[int, int]:
         """Places (down, across) of an image of (height, width)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def layer_of(self, name: str) -> int | None:
         """How deep a parameter lies: 0 for what sees the pixels, 1 for the first block and so on.
 
         None for what comes after the last block. Layer-wise learning rates follow it.
         """
-        raise NotImplementedError
 
 
 class ConvolutionalEncoder(Encoder):
@@ -56,9 +57,9 @@ class ConvolutionalEncoder(Encoder):
     stride_px = 32
     """Pixels between two places of the last feature map."""
 
+    @abstractmethod
     def last_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d rows columns"]:
         """The last feature map."""
-        raise NotImplementedError
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b tokens d"]:
         """The mean over all places, then the places row by row."""
