@@ -103,3 +103,16 @@ def test_a_resume_keeps_settings_and_inputs(task, tmp_path):
     with pytest.raises(FolderError, match=r"\(the task\)"):
         opened(darker, tmp_path / "r", resume=True)
     opened(darker, tmp_path / "r", weights="other", overwrite=True)
+
+
+class Newer(Settings):
+    """The same evaluation after a setting came in."""
+
+    added: int = 1
+
+
+def test_a_folder_from_before_a_setting_was_made_with_its_default(task, tmp_path):
+    opened(task, tmp_path / "r")
+    opened(task, tmp_path / "r", settings=Newer(), resume=True)
+    with pytest.raises(FolderError, match=r"other settings or inputs \(added 1 -> 2\)"):
+        opened(task, tmp_path / "r", settings=Newer(added=2), resume=True)

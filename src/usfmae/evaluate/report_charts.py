@@ -136,7 +136,7 @@ def scatter_chart(kinds: Sequence[Points], *, title: str) -> str:
     """Dots in a plane whose axes mean nothing, such as features laid out by t-SNE.
 
     Args:
-        kinds: at least one dot in all; more than six kinds repeat colours.
+        kinds: at least one dot in all; from the seventh kind on they are rings.
         title: what a screen reader says, and what stands above.
     """
     everything = np.concatenate([kind.at for kind in kinds])
@@ -148,10 +148,22 @@ def scatter_chart(kinds: Sequence[Points], *, title: str) -> str:
     for number, kind in enumerate(kinds):
         placed = air + (kind.at - low) / spread * size
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in placed.tolist())
-        parts.append(f'<g class="dots c{number % NUM_COLOURS}" opacity="0.75">{dots}</g>')
+        parts.append(f'<g class="{_dot(number)}" opacity="0.75">{dots}</g>')
     picture = _svg(parts, title=title, width=width, height=height)
-    legend = _legend([kind.name for kind in kinds])
-    return f'<div><h3>{escape(title)}</h3><figure class="chart square">{picture}{legend}</figure></div>'
+    keys = "".join(
+        f'<span><svg width="12" height="12" aria-hidden="true"><g class="{_dot(number)}">'
+        f'<circle cx="6" cy="6" r="4"/></g></svg>{escape(kind.name)}</span>'
+        for number, kind in enumerate(kinds)
+    )
+    return (
+        f'<div><h3>{escape(title)}</h3><figure class="chart square">{picture}'
+        f"<figcaption>{keys}</figcaption></figure></div>"
+    )
+
+
+def _dot(number: int) -> str:
+    """Classes of the style sheet: filled dots first, then rings in the same colours."""
+    return f"{'rings' if number // NUM_COLOURS % 2 else 'dots'} c{number % NUM_COLOURS}"
 
 
 def interval_chart(rows: Sequence[Row], *, title: str, x_label: str) -> str:

@@ -119,15 +119,9 @@ def _efficiency(entries: Sequence[Entry]) -> str:
                     dots=True,
                 )
             )
-        charts.append(
-            line_chart(
-                lines,
-                title=f"Label efficiency, {method}",
-                x_label=f"Labels learnt from ({method})",
-                y_label="Macro-F1",
-                ratio=True,
-            )
-        )
+        title = f"Label efficiency, {method}"
+        chart = line_chart(lines, title=title, x_label="Labels learnt from", y_label="Macro-F1", ratio=True)
+        charts.append(f"<div><h3>{escape(title)}</h3>{chart}</div>")
     return "".join(charts)
 
 
@@ -142,7 +136,7 @@ def _rocs(entries: Sequence[Entry]) -> str:
     if not lines:
         return ""
     title = f"ROC, {strongest(entries)[0].way}, probabilities averaged over seeds"
-    return line_chart(
+    chart = line_chart(
         lines,
         title=title,
         x_label="1 − specificity",
@@ -152,6 +146,7 @@ def _rocs(entries: Sequence[Entry]) -> str:
         square=True,
         diagonal=True,
     )
+    return f"<div><h3>{escape(title)}</h3>{chart}</div>"
 
 
 def strongest(entries: Sequence[Entry]) -> list[Entry]:
@@ -224,11 +219,11 @@ def _maps(maps: Sequence[FeatureMap]) -> str:
 def _worst(worst: Sequence[Worst], encoder: str) -> str:
     shown = "".join(
         f"<figure>{picture(one.pixels, said=one.name, jpeg_quality=80)}<figcaption>"
-        f"<span><b>{escape(one.said)}</b> {one.probability:.2f}</span>"
-        f"<span>is {escape(one.truth)}</span></figcaption></figure>"
+        f"said <b>{escape(one.said)}</b> ({one.probability:.2f}),<br>is <b>{escape(one.truth)}</b>"
+        "</figcaption></figure>"
         for one in worst
     )
-    return f'<h3>The worst errors of {escape(encoder)}</h3><div class="strip worst">{shown}</div>'
+    return f'<h3>The worst errors of {escape(encoder)}</h3><div class="charts worst">{shown}</div>'
 
 
 def signed(one: Comparison) -> str:

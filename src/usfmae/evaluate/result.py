@@ -108,7 +108,7 @@ def open_result(
     origin = made_by(stage, settings=settings, inputs={"task": task.sha256(), **inputs})
     if (out / RUN_FILE).exists():
         record: dict[str, Any] = read_json(out / RUN_FILE)
-        _refuse_changes(out, record["made_by"], origin)
+        _refuse_changes(out, record["made_by"], origin, defaults=type(settings)().model_dump(mode="json"))
     else:
         record = {"made_by": origin, "status": "running", "task": task.name, **facts}
         write_json(out / RUN_FILE, record)  # first: by it a killed evaluation knows its own folder
@@ -238,8 +238,12 @@ def result_notes(task: Task) -> list[str]:
     return notes
 
 
-def _refuse_changes(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    old, new = flat(before["settings"]), flat(now["settings"])
+def _refuse_changes(
+    out: Path, before: dict[str, Any], now: dict[str, Any], *, defaults: dict[str, Any]
+) -> None:
+    """Refuse a folder of other settings; one made before a setting came in was made with its default."""
+    new, later = flat(now["settings"]), flat(defaults)
+    old = {name: later.get(name) for name in new} | flat(before["settings"])
     changed = [
         f"{name} {old.get(name)} -> {new.get(name)}"
         for name in sorted({*old, *new} - HARMLESS)
