@@ -56,6 +56,20 @@ def test_any_image_gives_a_map_and_its_mean(built):
     torch.testing.assert_close(pool_tokens(tokens, "mean"), pool_tokens(tokens, "cls"))
 
 
+@pytest.mark.parametrize("which", ["densenet-121", "efficientnet-lite0"])
+def test_the_order_in_memory_changes_the_speed_and_not_the_map(which):
+    network, images = cnn(which), torch.randn(2, 1, 64, 48, generator=torch.Generator().manual_seed(3))
+    assert network.pixels_together
+    seen = []
+    network.last_map, plain = lambda x: seen.append(x.stride()) or plain(x), network.last_map
+    with torch.no_grad():
+        together = network(images)
+        network.pixels_together = False
+        apart = network(images)
+    assert seen == [(64 * 48, 1, 48, 1), (64 * 48, 64 * 48, 48, 1)]
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-4 * float(apart.abs().max()))
+
+
 def test_layers_begin_at_the_pixels_and_leave_none_out(built):
     encoder = built
     layers = [encoder.layer_of(key) for key, _ in encoder.named_parameters()]

@@ -57,12 +57,17 @@ class ConvolutionalEncoder(Encoder):
     stride_px = 32
     """Pixels between two places of the last feature map."""
 
+    pixels_together = False
+    """Whether its maps lie in memory with the channels of a pixel side by side (torch's channels_last)."""
+
     @abstractmethod
     def last_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d rows columns"]:
         """The last feature map."""
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b tokens d"]:
         """The mean over all places, then the places row by row."""
+        if self.pixels_together:  # copied, since for one channel torch takes either order as it is
+            images = torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
         places = self.last_map(images).flatten(2).transpose(1, 2)
         return torch.cat([places.mean(dim=1, keepdim=True), places], dim=1)
 

@@ -49,6 +49,9 @@ class DenseNet121(ConvolutionalEncoder):
 
     embed_dim = 1024
 
+    pixels_together = True
+    """A training step on a CPU, where maps are joined again and again, is 1.3 times as fast so."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         parts: OrderedDict[str, nn.Module] = OrderedDict()

