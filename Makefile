@@ -20,7 +20,7 @@ demo: install
 	$(BIN)/usfmae demo --out demo --overwrite
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 docs: install
 	$(BIN)/usfmae datasets list --markdown > docs/datasets.md

@@ -4,7 +4,8 @@ import os
 import sys
 from types import ModuleType
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+ALONE = "PYTEST_XDIST_WORKER" not in os.environ
+os.environ.setdefault("OMP_NUM_THREADS", "2" if ALONE else "1")  # one core for each of several workers
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 from beartype import BeartypeConf, beartype
