@@ -4,7 +4,8 @@ For each task's split an encoder is pretrained on the unlabelled pool without th
 without near-duplicates of them), then everything is compared by `usfmae evaluate compare`: neighbours, linear
 and attentive probe, fine-tuning with a tenth and all of the labels, several seeds. With `--shared` one pool
 leaves out the test images of all splits at once, which is BUS-BRA as a whole, so that one encoder serves all
-splits: less compute, a smaller pool, and no test image seen either.
+splits: less compute, a smaller pool, and no test image seen either. What is watched while pretraining are the
+validation images of each task's first split; nothing is chosen by it.
 
 Resumable: pools stand in OUT/corpora, runs in OUT/runs, cells in OUT/comparison; the same command goes on.
 
@@ -19,15 +20,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from usfmae.base.config import with_settings
 from usfmae.base.files import read_json, write_text
 from usfmae.cli.main import main as usfmae
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.sources import Source
 from usfmae.evaluate.protocol import Task, TaskConfig, load_task
-from usfmae.pretrain.run import RUN_FILE, pretrain
-from usfmae.recipes.registry import get_recipe
+from usfmae.pretrain.run import RUN_FILE
 
 TASKS = ("bus-bra", "mmotu-2d")
 UNLABELLED = {"busi": "busi", "pocus": "pocus", "pool": None}
@@ -96,7 +95,8 @@ def main() -> None:
     parser.add_argument("--recipe", default="vit_ti16_cpu")
     parser.add_argument("--epochs", type=float, default=60, help="of pretraining")
     parser.add_argument("--fine-epochs", type=float, default=30, help="of fine-tuning")
-    parser.add_argument("--cnn-px", type=int, default=128, help="input side of the convolutional networks")
+    parser.add_argument("--cnn-px", type=int, default=128, help="input side of EfficientNet-Lite0")
+    parser.add_argument("--large-cnn-px", type=int, default=64, help="of ResNet-50 and VGG-19")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--frozen-only", action="store_true", help="without fine-tuning")
@@ -116,22 +116,31 @@ def main() -> None:
         }
     else:
         wanted = {f"{n}-{s.name}": {n: s.test} for n, t in tasks.items() for s in t.splits}
-    config = with_settings(get_recipe(chosen.recipe), [f"epochs={chosen.epochs}", *chosen.settings])
+    settings = [f"epochs={chosen.epochs}", *chosen.settings]
+    watched = [word for name in TASKS for word in ("--watch", f"{name}={data / name}")]
     for name, tested in wanted.items():
         corpus, run = pool_without(tested, tasks, out, name, data), out / "runs" / name
         if not (run / "weights.safetensors").exists():
-            pretrain(config, corpus, run, recipe=chosen.recipe, resume=(run / RUN_FILE).exists())
+            words = ["pretrain", chosen.recipe, "--corpus", str(corpus), "--out", str(run), *watched]
+            words += [word for setting in settings for word in ("--set", setting)]
+            if usfmae(words + (["--resume"] if (run / RUN_FILE).exists() else [])):
+                raise SystemExit(1)
     ours = str(out / "runs" / ("shared" if chosen.shared else "{task}-{split}"))
     ways = [dict(way) for way in WAYS if not (chosen.frozen_only and way["method"] == "finetune")]
     for way in ways:
         if way["method"] == "finetune":
-            way["settings"] = [f"epochs={chosen.fine_epochs * (2 if 'label_ratio' in way else 1):g}"]
+            few = "label_ratio" in way  # a tenth of the images: about as many steps
+            way["settings"] = [
+                f"epochs={chosen.fine_epochs * (4 if few else 1):g}",
+                f"batch={32 if few else 64}",
+            ]
+    cnn_px = (chosen.cnn_px, chosen.large_cnn_px, chosen.large_cnn_px)
     plan = {
         "tasks": [{"name": name} for name in TASKS],
         "encoders": [
             {"name": "USF-MAE", "weights": ours},
             {"name": "ViT scratch", "weights": "scratch", "like": ours},
-            *({**cnn, "settings": [f"image_px={chosen.cnn_px}"]} for cnn in CNNS),
+            *({**cnn, "settings": [f"image_px={px}"]} for cnn, px in zip(CNNS, cnn_px, strict=True)),
         ],
         "ways": ways,
         "seeds": chosen.seeds,
