@@ -1,64 +1,127 @@
 #!/usr/bin/env bash
-# What waits for a GPU. Run from the repository's root on a machine with CUDA and the package installed; writes
-# under $OUT. Needs no data: the pool is simulated.
+# What waits for a GPU, in pieces of under 10 minutes that can be run one by one and again:
+#
+#   bash benchmarks/gpu.sh setup     what Python lacks, from wheels in .whl/ if there are any; a simulated pool
+#   bash benchmarks/gpu.sh step      the step against Hugging Face's ViTMAE and the matmul rate; where the rest goes
+#   bash benchmarks/gpu.sh recipes   throughput, data wait and memory of the GPU recipes, which say "estimated"
+#   bash benchmarks/gpu.sh exact     stopped and resumed, in parts, compiled, on several GPUs: the same losses?
+#   bash benchmarks/gpu.sh limits    what does not fit says what would
+#   bash benchmarks/gpu.sh tests     networks and engine on the GPU
+#
+# Without a name all of them, in this order. Results go to $OUT (default gpu-out), runs to $WORK (default
+# /tmp/usfmae-gpu). Run from the repository's root, after `make install` or with any Python 3.11 that has torch
+# with CUDA. DEVICE=cpu RECIPE=tiny_cpu PIECE_S=... tries the script itself where there is no GPU (not `step`).
 set -euo pipefail
+cd "$(dirname "$0")/.."
 OUT=${OUT:-gpu-out}
-mkdir -p "$OUT"
-python -m pytest -q tests/models tests/engine | tee "$OUT/tests.txt"
-usfmae demo --size 0.2 --out /tmp/usfmae-demo --overwrite
-# Step against Hugging Face's (needs the extra `baselines`) and against the measured matmul rate; where the rest goes.
-python benchmarks/pretrain_step.py --device cuda --batch 256 --steps 10 --rounds 5 --profile | tee "$OUT/step.txt"
-python benchmarks/pretrain_step.py --device cuda --batch 256 --steps 10 --rounds 5 --compile | tee "$OUT/step-compiled.txt"
-for recipe in vit_b16_1gpu vit_s16_1gpu usfmae_paper; do
-  # Throughput, data wait and memory of the GPU recipes, whose docstrings say "estimated".
-  usfmae pretrain "$recipe" --corpus /tmp/usfmae-demo/corpus --out "/tmp/$recipe" --device cuda --overwrite \
-    --set epochs=40 --set optim.warmup_epochs=1 --set loop.log_steps=10
-  cp "/tmp/$recipe/metrics.jsonl" "$OUT/$recipe.jsonl"
-  cp "/tmp/$recipe/run.json" "$OUT/$recipe.json"
-done
-# The same run stopped and gone on with: losses must agree to rounding.
-small=(vit_b16_1gpu --corpus /tmp/usfmae-demo/corpus --device cuda --set epochs=4 --set loop.log_steps=1
-  --set loop.checkpoint_steps=5 --set global_batch=64 --set loop.precision=fp32)
-usfmae pretrain "${small[@]}" --out /tmp/one --overwrite
-timeout --signal TERM 60 usfmae pretrain "${small[@]}" --out /tmp/resumed --overwrite || true
-usfmae pretrain "${small[@]}" --out /tmp/resumed --resume
-usfmae pretrain "${small[@]}" --out /tmp/parts --overwrite --set loop.accumulate=4 --set loop.activation_checkpointing=true
-runs=(/tmp/resumed /tmp/parts)
-for compile in blocks graphs; do
-  usfmae pretrain "${small[@]}" --out "/tmp/$compile" --overwrite --set "loop.compile=$compile"
-  runs+=("/tmp/$compile")
-done
-gpus=$(nvidia-smi --list-gpus | wc -l)
-if [ "$gpus" -gt 1 ]; then
-  for parallel in ddp fsdp; do
-    torchrun --standalone --nproc-per-node "$gpus" -m usfmae pretrain "${small[@]}" --out "/tmp/$parallel" \
-      --overwrite --set "loop.parallel=$parallel"
-    runs+=("/tmp/$parallel")
-    # Throughput at the recipe's own batch.
-    torchrun --standalone --nproc-per-node "$gpus" -m usfmae pretrain vit_b16_1gpu --out "/tmp/$parallel-speed" \
-      --corpus /tmp/usfmae-demo/corpus --overwrite --set "loop.parallel=$parallel" --set epochs=40 \
-      --set optim.warmup_epochs=1
-    cp "/tmp/$parallel-speed/metrics.jsonl" "$OUT/$parallel-speed.jsonl"
+WORK=${WORK:-/tmp/usfmae-gpu}
+DEVICE=${DEVICE:-cuda}
+RECIPE=${RECIPE:-vit_b16_1gpu}
+PYTHON=${PYTHON:-$(test -x .venv/bin/python && echo .venv/bin/python || echo python3)}
+export PYTHONPATH=$PWD/src PYTHONUNBUFFERED=1
+mkdir -p "$OUT" "$WORK"
+CORPUS=$WORK/corpus
+usfmae() { "$PYTHON" -m usfmae "$@"; }
+gpus() { { nvidia-smi --list-gpus 2>/dev/null || true; } | wc -l; }
+
+setup() {
+  if [ -d .whl ]; then  # carried wheels, where no registry can be reached
+    "$PYTHON" -m pip install --quiet --no-deps --no-index .whl/*.whl
+  fi
+  "$PYTHON" - <<'PYTHON' | tee "$OUT/setup.txt"
+import importlib.metadata as installed
+import torch
+print("torch", torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else "without CUDA")
+wanted = ("av", "jaxtyping", "numpy", "opencv-python-headless", "pyarrow", "pydantic", "safetensors", "scikit-learn",
+          "transformers", "typer")
+for name in wanted:
+    try:
+        print(name, installed.version(name))
+    except installed.PackageNotFoundError:
+        print(name, "is missing")
+PYTHON
+  [ -f "$CORPUS/corpus.json" ] && return
+  "$PYTHON" -c "import sys; from pathlib import Path
+from usfmae.images.simulate.dataset import write_simulated_dataset
+write_simulated_dataset(Path(sys.argv[1]), num_patients=int(sys.argv[2]), images_per_patient=4, labelled=False,
+                        overwrite=True)" "$WORK/pool" "${PATIENTS:-60}"
+  usfmae corpus build --images "$WORK/pool" --out "$CORPUS" --overwrite
+}
+
+step() {
+  local common=(--device "$DEVICE" --batch 256 --steps 10 --rounds 5)
+  "$PYTHON" benchmarks/pretrain_step.py "${common[@]}" --profile | tee "$OUT/step.txt"
+  "$PYTHON" benchmarks/pretrain_step.py "${common[@]}" --compile | tee "$OUT/step-compiled.txt"
+}
+
+recipes() {
+  for recipe in ${RECIPES:-vit_b16_1gpu vit_s16_1gpu usfmae_paper}; do
+    usfmae pretrain "$recipe" --corpus "$CORPUS" --out "$WORK/$recipe" --device "$DEVICE" --overwrite \
+      --set "epochs=${EPOCHS:-40}" --set optim.warmup_epochs=1 --set loop.log_steps=10
+    cp "$WORK/$recipe/metrics.jsonl" "$OUT/$recipe.jsonl"
+    cp "$WORK/$recipe/run.json" "$OUT/$recipe.json"
   done
-  # A sharded checkpoint of all goes on alone.
-  rm "/tmp/fsdp/weights.safetensors" && rm -r "$(ls -d /tmp/fsdp/checkpoints/step_* | tail -n 1)"
-  usfmae pretrain "${small[@]}" --out /tmp/fsdp --resume
-  python benchmarks/kill_pretrain.py /tmp/usfmae-demo/corpus --ranks "$gpus" --epochs 4 | tee "$OUT/kills.txt"
-fi
-python - /tmp/one "${runs[@]}" <<'PYTHON' | tee "$OUT/equal.txt"
+}
+
+exact() {
+  local small=("$RECIPE" --corpus "$CORPUS" --set "epochs=${EPOCHS:-4}" --set loop.log_steps=1
+    --set loop.checkpoint_steps=5 --set "global_batch=${BATCH:-64}" --set loop.precision=fp32)
+  local runs=() number
+  number=$(gpus)
+  usfmae pretrain "${small[@]}" --device "$DEVICE" --out "$WORK/one" --overwrite
+  timeout --signal TERM "${PIECE_S:-60}" "$PYTHON" -m usfmae pretrain "${small[@]}" --device "$DEVICE" \
+    --out "$WORK/resumed" --overwrite || echo "stopped with $?"
+  usfmae pretrain "${small[@]}" --device "$DEVICE" --out "$WORK/resumed" --resume
+  usfmae pretrain "${small[@]}" --device "$DEVICE" --out "$WORK/parts" --overwrite --set loop.accumulate=4 \
+    --set loop.activation_checkpointing=true
+  runs+=("$WORK/resumed" "$WORK/parts")
+  for compile in ${COMPILE:-blocks graphs}; do
+    usfmae pretrain "${small[@]}" --device "$DEVICE" --out "$WORK/$compile" --overwrite --set "loop.compile=$compile"
+    runs+=("$WORK/$compile")
+    if [ "$compile" = graphs ]; then
+      usfmae pretrain "${small[@]}" --device "$DEVICE" --out "$WORK/graph-parts" --overwrite --set loop.compile=graphs \
+        --set loop.accumulate=4
+      runs+=("$WORK/graph-parts")
+    fi
+  done
+  if [ "$number" -gt 1 ]; then
+    for parallel in ddp fsdp; do
+      "$PYTHON" -m torch.distributed.run --standalone --nproc-per-node "$number" -m usfmae pretrain "${small[@]}" \
+        --out "$WORK/$parallel" --overwrite --set "loop.parallel=$parallel"
+      runs+=("$WORK/$parallel")
+    done
+    # A sharded checkpoint of all goes on alone.
+    rm "$WORK/fsdp/weights.safetensors" && rm -r "$(find "$WORK/fsdp/checkpoints" -name 'step_*' | sort | tail -n 1)"
+    usfmae pretrain "${small[@]}" --out "$WORK/fsdp" --resume
+    "$PYTHON" benchmarks/kill_pretrain.py "$CORPUS" --ranks "$number" --epochs 4 | tee "$OUT/kills.txt"
+  fi
+  "$PYTHON" - "$WORK/one" "${runs[@]}" <<'PYTHON' | tee "$OUT/exact.txt"
 import sys
 from pathlib import Path
 from usfmae.engine.metrics_log import read_metrics
 
 def losses(run):
-    return [line["loss"] for line in read_metrics(Path(run) / "metrics.jsonl") if line["kind"] == "train"]
+    return {line["step"]: line["loss"] for line in read_metrics(Path(run) / "metrics.jsonl") if line["kind"] == "train"}
 
 one = losses(sys.argv[1])
+print(len(one), "steps")
 for run in sys.argv[2:]:
     other = losses(run)
-    print(run, len(one) == len(other), "largest difference in loss", max(map(lambda a, b: abs(a - b), one, other)))
+    apart = max(abs(one[step] - other[step]) for step in one) if one.keys() == other.keys() else "other steps"
+    print(Path(run).name, "largest difference in loss", apart)
 PYTHON
-# What does not fit says what would: exit status 2 and a hint that names loop.accumulate.
-usfmae pretrain vit_b16_1gpu --corpus /tmp/usfmae-demo/corpus --out /tmp/too-large --device cuda --overwrite \
-  --set global_batch=32768 --set loop.accumulate=1 2>&1 | tee "$OUT/too-large.txt" || true
-grep -q "loop.accumulate=2" "$OUT/too-large.txt"
+}
+
+limits() {
+  usfmae pretrain "$RECIPE" --corpus "$CORPUS" --out "$WORK/too-large" --device "$DEVICE" --overwrite \
+    --set global_batch=32768 --set loop.accumulate=1 2>&1 | tee "$OUT/too-large.txt" || true
+  grep -q "loop.accumulate=2" "$OUT/too-large.txt"
+}
+
+tests() {
+  CUDA_VISIBLE_DEVICES=0 "$PYTHON" -m pytest -q tests/models tests/engine | tee "$OUT/tests.txt"
+}
+
+for piece in "${@:-setup step recipes exact limits tests}"; do
+  for name in $piece; do "$name"; done
+done
