@@ -24,6 +24,7 @@ test: install
 
 docs: install
 	$(BIN)/usfmae datasets list --markdown > docs/datasets.md
+	$(BIN)/usfmae datasets list --tasks > docs/evaluate-tasks.md
 
 lint: install
 	$(BIN)/ruff check .

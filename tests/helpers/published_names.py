@@ -36,6 +36,8 @@ FILES = {
         "BUS_UC/Malignant/images/0001.png | Malignant | = | - | BUS_UC/Malignant/masks/0001.png",
     ],
     "cactus": [
+        "Images Dataset/A4C/1_D15_frame_600_v2.jpg | A4C | D15 | - | -",
+        "Images Dataset/PL/10_D15_frame_7_v2.jpg | PL | D15 | - | -",
         "Images Dataset/A4C/9_001.png | A4C | = | - | -",
         "Images Dataset/Random/0_x.jpg | Random | = | - | -",
     ],

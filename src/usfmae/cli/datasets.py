@@ -21,6 +21,7 @@ def list_datasets(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one object per set.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="The page docs/datasets.md.")] = False,
+    tasks: Annotated[bool, typer.Option("--tasks", help="The page docs/evaluate-tasks.md.")] = False,
 ) -> None:
     """All datasets that have a card: access, licence, size, anatomy, and what is on this disk."""
     import json
@@ -35,13 +36,14 @@ def list_datasets(
         public_cards,
         size_words,
     )
+    from usfmae.datasets.task_page import tasks_page
     from usfmae.datasets.terms import terms_of
 
     if root is not None:
         existing_folder(root)
     cards = public_cards(all_cards().values())
-    if markdown:
-        typer.echo(catalogue_page(cards), nl=False)
+    if markdown or tasks:
+        typer.echo(tasks_page(cards) if tasks else catalogue_page(cards), nl=False)
         return
     if licence is not None:
         term = one_of(("commercial", "share", "derivatives"), licence, flag="--licence")

@@ -17,6 +17,7 @@ from usfmae.datasets.files_layout import FilesLayout
 from usfmae.datasets.hdf5_layout import Hdf5Layout
 from usfmae.datasets.layouts import ClassFolders, ListsLayout, TableLayout
 from usfmae.datasets.own_folder import OwnFolder
+from usfmae.datasets.task_facts import TaskFacts
 
 AnyLayout = Annotated[
     TableLayout | ListsLayout | ClassFolders | FilesLayout | CocoLayout | Hdf5Layout | OwnFolder,
@@ -137,6 +138,8 @@ class Card(Config):
     verified: Literal["yes", "partly", "no"]
     """yes: count, access, and layout or labels agree in two independent sources or come from the publisher;
     partly: an important one rests on a single source; no: listed only."""
+    task: TaskFacts | None
+    """How encoders are compared on it; None where nobody has thought that through."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> "Card":

@@ -51,6 +51,8 @@ class Part(Config):
     """What the fields say of the patient (or clip), as written: `{patient}`."""
     split: str | None = None
     """What the fields say of the side, by meaning; anything but train, val and test is no side."""
+    extras: dict[str, str] = Field(default_factory=dict)
+    """What else the fields say, by the name under which it is kept: `grade: "{grade}"`."""
     masks: tuple[Masks, ...] = ()
     channels_first: bool = False
     """The picture is stored as a volume of three equal slices, and the first of them is meant."""
@@ -232,7 +234,7 @@ class FilesLayout(Layout):
             facts["group"] = part.group.format(**fields)
         if part.split:
             facts["split"] = part.split.format(**meanings)
-        return facts
+        return facts | {f"extra:{name}": text.format(**meanings) for name, text in part.extras.items()}
 
     def _read_joins(
         self, base: Path, classes: tuple[str, ...] | None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from usfmae.base.errors import DatasetError, LeakError
+from usfmae.base.errors import DatasetError, LeakError, SettingError
 from usfmae.base.seeds import seed_for
 from usfmae.datasets.partition import deal_groups, groups_by_class
 from usfmae.datasets.record import SPLIT_SIDES, Item, LabelledSet
@@ -69,18 +69,20 @@ class Split:
 
 
 def official_splits(
-    labelled_set: LabelledSet, *, seed: int = 0, val_ratio: float = 0.15
+    labelled_set: LabelledSet, *, seed: int = 0, val_ratio: float = 0.15, carve_folds: int | None = None
 ) -> tuple[Split, ...]:
     """The splits to report on: one per outer fold that is here, otherwise a single one.
 
     Folds: each is the test side once, validation is carved by group from the others. Official sides: as
     listed; a missing validation side is carved from train. Without an official test side, test is carved from
-    train too, and the split is called "carved-from-train". Nothing official: 70/10/20 by group.
+    train too, and the split is called "carved-from-train". Nothing official: 70/10/20 by group, or as many
+    folds by group as asked for.
 
     Args:
         labelled_set: as `read_dataset` gives it, with its groups.
         seed: of what is carved; keep it fixed over training seeds, or their test sides differ.
         val_ratio: share of the images left for training that go to a carved validation side.
+        carve_folds: for a set without official folds or sides; None for a single split.
 
     Returns:
         Splits whose sides are disjoint and part no group, except for `Split.known_leaks`.
@@ -88,14 +90,22 @@ def official_splits(
     Raises:
         LeakError: the official folds or sides part a patient.
         DatasetError: too few folds or groups to fill every side.
+        SettingError: folds are to be carved of a set that has official ones, or official sides.
     """
     if not 0 < val_ratio < 1:
         raise ValueError(f"val_ratio must lie between 0 and 1, not {val_ratio}")
     carver = _Carver(labelled_set, seed)
+    if carve_folds is not None and any(item.fold is not None or item.split for item in labelled_set.items):
+        raise SettingError(
+            f"{labelled_set.root}: {labelled_set.name} has an official split, which is the one to report on",
+            hint="leave task.carve_folds out",
+        )
     if any(item.fold is not None for item in labelled_set.items):
         splits = _fold_splits(labelled_set, carver, val_ratio)
     elif any(item.split is not None for item in labelled_set.items):
         splits = (_listed_split(labelled_set, carver, val_ratio),)
+    elif carve_folds is not None:
+        splits = carver.folds(carve_folds, val_ratio)
     else:
         everything = np.arange(len(labelled_set), dtype=np.int64)
         rest, test = carver.carve(everything, TEST_RATIO, "test")
@@ -225,6 +235,15 @@ class _Carver:
         groups = [self.groups[index] for index in indices.tolist()]
         sides = deal_groups(groups, self.labels[indices], (1 - ratio, ratio), seed=self.seed, purpose=purpose)
         return indices[sides == 0], indices[sides == 1]
+
+    def folds(self, num: int, val_ratio: float) -> tuple[Split, ...]:
+        """Every image is tested once, in whole groups, and each fold has its share of every class."""
+        dealt = deal_groups(self.groups, self.labels, (1 / num,) * num, seed=self.seed, purpose="folds")
+        splits = []
+        for fold in range(num):
+            train, val = self.carve(np.flatnonzero(dealt != fold), val_ratio, "val")
+            splits.append(Split(f"carved-fold-{fold + 1}", train, val, np.flatnonzero(dealt == fold)))
+        return tuple(splits)
 
 
 def _fold_splits(labelled_set: LabelledSet, carver: _Carver, val_ratio: float) -> tuple[Split, ...]:
