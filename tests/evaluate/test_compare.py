@@ -72,6 +72,14 @@ def test_results_on_other_images_are_not_compared(tmp_path):
         compare_results(first, tmp_path / "nothing")
 
 
+def test_an_image_that_has_two_rows_is_not_compared(tmp_path):
+    first = fake_result(tmp_path / "a", right=18)
+    twice = fake_result(tmp_path / "b", right=18, order=np.append(np.arange(60), 7))
+    for pair in ((first, twice), (twice, first)):
+        with pytest.raises(FolderError, match="b: 1 rows are of an image that has one already"):
+            compare_results(*pair)
+
+
 def test_results_with_other_labels_are_not_compared(tmp_path):
     first = fake_result(tmp_path / "a", right=30)
     second = fake_result(tmp_path / "b", right=30)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from usfmae.base.config import nearest
 from usfmae.base.errors import DatasetError, LeakError
 from usfmae.datasets.label_maps import LabelMap
 from usfmae.datasets.layouts import ClassFolders, class_folders
@@ -67,6 +68,7 @@ class OwnFolder(Layout):
         found = [path for path in paths if path is not None]
         names = [path.relative_to(base).as_posix() for path in found]
         refuse_twice(table, "path", names)
+        _refuse_like_labels(table, [row["label"] for row in rows])
         class_names, labels = labels_of([row["label"] for row in rows], classes, place=f"{table}: label")
         has_patients = "patient" in rows[0]
         masks = [_inside(base, row["mask"]) if row.get("mask") else None for row in rows]
@@ -92,6 +94,7 @@ class OwnFolder(Layout):
                 found, names, labels, rows, masks, _sides(table, rows), strict=True
             )
         ]
+        _refuse_unlearnt_classes(table, class_names, items)
         if has_patients:
             refuse_no_patient(table, "patient", items)
             _refuse_parted_patients(table, items)
@@ -158,6 +161,34 @@ def _sides(table: Path, rows: Sequence[dict[str, str]]) -> list[str | None]:
             f"{table}: the column 'split' puts no image into train", hint="nothing could be learnt"
         )
     return list(sides)
+
+
+def _refuse_like_labels(table: Path, texts: Sequence[str]) -> None:
+    """Raise if two classes differ in capitals or blanks only: they are meant to be one."""
+    spelt: dict[str, str] = {}
+    for text in sorted(set(texts)):
+        first = spelt.setdefault(" ".join(text.casefold().split()), text)
+        if first != text:
+            raise DatasetError(
+                f"{table}: the labels '{first}' and '{text}' differ in capitals or blanks only",
+                hint="write a class the same way in each row",
+            )
+
+
+def _refuse_unlearnt_classes(table: Path, classes: Sequence[str], items: Sequence[Item]) -> None:
+    """Raise if the split column leaves a class without a training image."""
+    learnt = {item.label for item in items if item.split == "train" and item.label is not None}
+    other = [item for item in items if item.label not in learnt]
+    if not learnt or not other:
+        return
+    assert other[0].label is not None
+    name = classes[other[0].label]
+    known = [classes[label] for label in sorted(learnt)]
+    raise DatasetError(
+        f"{table}: {len(other):,} images outside of train are of classes that no image of train has "
+        f"(first: '{name}' of {other[0].name})",
+        hint=f"{nearest(name, known)}; or put some of its patients into train",
+    )
 
 
 def _refuse_parted_patients(table: Path, items: Sequence[Item]) -> None:

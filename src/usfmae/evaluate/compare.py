@@ -56,13 +56,20 @@ def in_order_of(wanted: Predictions, found: Predictions, *, first: Path, second:
         second: what `found` is.
 
     Raises:
-        FolderError: other classes, other images, or other true classes.
+        FolderError: other classes, other images, an image twice, or other true classes.
     """
     if wanted.classes != found.classes:
         raise FolderError(
             f"{second}: tells apart {', '.join(found.classes)}, {first} {', '.join(wanted.classes)}",
             hint="compare results on the same task",
         )
+    for predictions, where in ((wanted, first), (found, second)):
+        twice = len(predictions) - len(set(predictions.paths))
+        if twice:
+            raise FolderError(
+                f"{where}: {twice:,} rows are of an image that has one already",
+                hint="each test image has one row; evaluate again with --overwrite",
+            )
     place = {path: row for row, path in enumerate(found.paths)}
     alone = sorted(set(wanted.paths) ^ set(found.paths))
     if alone:
