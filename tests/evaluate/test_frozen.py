@@ -8,6 +8,7 @@ from usfmae.evaluate.contamination import PretrainingPool
 from usfmae.evaluate.frozen import KnnConfig, LinearProbeConfig, evaluate_knn, evaluate_linear_probe
 from usfmae.evaluate.metrics import METRICS, score
 from usfmae.evaluate.predictions import read_predictions
+from usfmae.evaluate.report import write_report
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.images.fingerprint import content_hash, fingerprint
 from usfmae.images.read import read_frame
@@ -32,6 +33,22 @@ def test_the_result_is_the_score_of_its_predictions(task, weights, tmp_path):
     assert sum(map(sum, result["confusion"])) == len(predictions) == result["num_images"]
     assert result["num_patients"] == len(set(predictions.groups))
     assert set(result["metrics_per_patient"]) == set(METRICS)
+
+
+def test_the_page_parts_the_test_images_by_what_the_set_says_of_them(task, weights, tmp_path):
+    knn(task, weights, tmp_path / "r")
+    text = write_report(tmp_path / "report.html", title="kNN", results=[tmp_path / "r"]).read_text()
+    assert "BIRADS: 5" in text
+    assert "<em>only" in text
+    lines = (tmp_path / "r/columns.csv").read_text().splitlines()
+    predictions = read_predictions(tmp_path / "r/predictions.csv")
+    assert lines[0] == "path,BIRADS,outlined size"
+    assert [line.split(",")[0] for line in lines[1:]] == list(predictions.paths)
+    birads = {item.name: item.extras["BIRADS"] for item in task.items}
+    assert [line.split(",")[1] for line in lines[1:]] == [birads[path] for path in predictions.paths]
+    (tmp_path / "r/columns.csv").write_text("\n".join(lines[:-1]) + "\n")
+    page = write_report(tmp_path / "report.html", title="kNN", results=[tmp_path / "r"])
+    assert "There are no results by subgroup" in page.read_text()
 
 
 def test_the_result_says_what_it_rests_on(task, weights, tmp_path):

@@ -94,6 +94,32 @@ def test_the_page_shows_what_ran_and_what_did_not(finished, tmp_path):
     assert rows["mmotu-2d"]["ours"] is None
 
 
+def test_each_task_is_parted_by_what_its_set_says_of_its_images(finished, tmp_path):
+    findings = gather(finished)
+    assert {key[1] for key in findings.subgroups} == {"ours", "scratch"}
+    for (_, encoder, way), divisions in findings.subgroups.items():
+        assert way == "linear-probe"  # the way that learns most
+        assert [one.column for one in divisions] == ["BIRADS", "outlined size"]
+        (entry,) = [e for e in findings.entries if (e.encoder, e.way) == (encoder, way)]
+        for one in divisions:
+            assert sum(part.num_images for part in one.parts) == len(entry.per_seed[0])
+        # The fake's patients turn through four BI-RADS and two classes, so each has one class only.
+        assert [part.name for part in divisions[0].parts] == ["2", "3", "4", "5"]
+        assert all("no image of 1 of 2 classes" in part.warning for part in divisions[0].parts)
+        of_image = finished.columns("bus-bra")["outlined size"]
+        for part in divisions[1].parts:
+            rows = [k for k, path in enumerate(entry.mean.paths) if of_image[path] == part.name]
+            alone = [score(p.labels[rows], p.probabilities[rows])["macro_f1"] for p in entry.per_seed]
+            assert part.metrics["macro_f1"].value == pytest.approx(np.mean(alone))
+    write_plan_page(tmp_path / "page.html", findings, title="Comparison")
+    text = (tmp_path / "page.html").read_text()
+    for words in ("By subgroup", "BIRADS: 2", "of the picture", "Compare contenders within a row"):
+        assert words in text
+    record = findings_record(findings)["subgroups"]
+    assert [one["encoder"] for one in record] == ["ours", "scratch"]
+    assert record[0]["by"][0]["parts"][0]["metrics"]["auroc"]["why"].startswith("not defined")
+
+
 def test_few_labels_are_drawn_anew_by_each_seed(fake_bus_bra, weights, tmp_path):
     made = plan(weights, ways=(PlanWay(method="knn", label_ratio=0.5, settings=("k=3",)),))
     run = planned(made, fake_bus_bra, tmp_path / "out")

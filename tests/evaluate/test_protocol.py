@@ -134,6 +134,71 @@ def test_a_test_side_of_one_class_is_refused(tmp_path):
         load_task("folder", root, config=SMALL)
 
 
+def three_classes(tmp_path, change):
+    """The fake of a user's table with a third class, changed row by row."""
+    root = fake_dataset("folder", tmp_path / "d", num_patients=30, variant="labels-csv")
+    number = iter(range(1000))
+    rewrite_labels(root, lambda row: change(row | ({"label": "normal"} if next(number) % 3 == 0 else {})))
+    return root
+
+
+def test_a_class_without_a_test_image_is_named_in_the_result(tmp_path):
+    root = three_classes(
+        tmp_path,
+        lambda row: row | {"label": "benign"} if (row["label"], row["split"]) == ("normal", "test") else row,
+    )
+    task = load_task("folder", root, config=SMALL)
+    (note,) = [note for note in task.notes if "no test image is normal" in note]
+    assert "AUROC is not defined there" in note
+
+
+def test_a_class_without_a_validation_image_is_named_in_the_result(tmp_path):
+    root = three_classes(
+        tmp_path,
+        lambda row: row | {"label": "benign"} if (row["label"], row["split"]) == ("normal", "val") else row,
+    )
+    task = load_task("folder", root, config=SMALL)
+    assert any("split official: no validation image is normal" in note for note in task.notes)
+    assert len([note for note in task.notes if "split official: no" in note]) == 1
+
+
+def test_a_class_that_is_only_tested_is_refused_before_anything_runs(tmp_path):
+    root = three_classes(
+        tmp_path,
+        lambda row: row | {"label": "bening"} if (row["label"], row["split"]) == ("benign", "test") else row,
+    )
+    with pytest.raises(
+        DatasetError, match="of classes that no image of train has \\(first: 'bening' of"
+    ) as caught:
+        load_task("folder", root, config=SMALL)
+    assert caught.value.hint.startswith("did you mean benign?")
+
+
+def test_two_spellings_of_a_class_are_refused(tmp_path):
+    root = three_classes(tmp_path, lambda row: row | {"label": "Benign"} if row["patient"] == "p002" else row)
+    with pytest.raises(DatasetError, match="labels 'Benign' and 'benign' differ in capitals or blanks only"):
+        load_task("folder", root, config=SMALL)
+
+
+def test_a_fold_without_a_patient_of_a_class_is_refused_or_left_out(tmp_path):
+    root = fake_dataset("bus-bra", tmp_path / "d", num_patients=30)
+    table = root / "bus_data.csv"
+    with (root / "5-fold-cv.csv").open(newline="") as file:
+        third = {row["ID"] for row in csv.DictReader(file) if row["kFold"] == "3"}
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row | ({"Pathology": "benign"} if row["ID"] in third else {}) for row in rows)
+    with pytest.raises(DatasetError, match="the test side of split fold-3 holds only benign") as caught:
+        load_task("bus-bra", root, config=SMALL)
+    assert "report on the other splits only, by task.folds" in caught.value.hint
+    task = load_task("bus-bra", root, config=TaskConfig(size_px=32, folds=(1, 2, 4, 5)))
+    assert [split.name for split in task.splits] == ["fold-1", "fold-2", "fold-4", "fold-5"]
+    assert not any("image is" in note for note in task.notes)
+
+
 def test_a_patient_on_both_sides_is_refused(tmp_path):
     root = fake_dataset("folder", tmp_path / "d", num_patients=24, variant="labels-csv", leaking_patients=2)
     with pytest.raises(LeakError, match="2"):

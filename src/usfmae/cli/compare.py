@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 FINDINGS = "comparison.json"
+SUBGROUPS = "subgroups.csv"
 SECOND = "USFMAE_PLAN_WORKER"
 """Set for the processes that `--jobs` starts, which write no page."""
 
@@ -47,6 +48,7 @@ def compare(
     from usfmae.evaluate.plan_gather import gather
     from usfmae.evaluate.plan_run import PlanRun
     from usfmae.evaluate.report_plan import write_plan_page
+    from usfmae.evaluate.report_subgroups import subgroup_rows, write_subgroup_rows
 
     def pool_of(weights: "Weights", task: "TaskConfig") -> "PretrainingPool | None":
         return pretraining_pool(weights, corpus or [], task=task)
@@ -74,6 +76,10 @@ def compare(
         run.run()  # what another process was killed at
     findings = gather(run)
     write_json(out / FINDINGS, findings_record(findings))
+    if findings.subgroups:
+        names = ("task", "encoder", "way")
+        by_contender = [(dict(zip(names, key, strict=True)), of) for key, of in findings.subgroups.items()]
+        write_subgroup_rows(out / SUBGROUPS, subgroup_rows(by_contender))
     write_plan_page(out / PAGE, findings, title=f"Comparison: {plan.stem}")
     _say(findings_record(findings))
     typer.echo(f"open {out / PAGE}")

@@ -176,7 +176,13 @@ def comparable(corpus: "Corpus", task: "TaskConfig") -> "PretrainingPool | None"
 
 
 def print_metrics(record: dict[str, Any]) -> None:
-    """The metrics of a result as a table on stdout."""
+    """The metrics of a result as a table on stdout, and before it what the task states of itself."""
+    stated = record.get("stated") or {}
+    for name in ("split", "groups", "main_metric", "image_policy"):
+        if name in stated:
+            typer.echo(f"{name.replace('_', ' ')}: {stated[name]}")
+    for trap in stated.get("traps", ()):
+        typer.echo(f"trap: {trap}")
     typer.echo(
         f"{record['task']}, {record['method']}, {record.get('encoder', 'vit')} {record['init']}: "
         f"{record['num_images']} test images of {record['num_patients']} "

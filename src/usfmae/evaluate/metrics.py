@@ -10,6 +10,8 @@ With two classes, AUROC, average precision, sensitivity and specificity are thos
 more they are macro averages over the classes, each against the rest.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -101,6 +103,23 @@ def score_resamples(
         "specificity": specificity,
         "average_precision": np.mean([precision for _, precision in curves], axis=0),
     }
+
+
+def mean_over_seeds(
+    labels: Int[np.ndarray, " image"],
+    probabilities: Sequence[Float[np.ndarray, "image class"]],
+    weights: Float[np.ndarray, "resample image"],
+    *,
+    positive: int | None = None,
+) -> Float[np.ndarray, "resample metric"]:
+    """All of `METRICS`, a column each: the mean of what each seed's probabilities come to; see
+    `score_resamples`."""
+    rows = []
+    for one in probabilities:
+        scored = score_resamples(labels, one, weights, positive=positive)
+        rows.append(np.stack([scored[name] for name in METRICS], axis=1))
+    mean: Float[np.ndarray, "resample metric"] = np.mean(rows, axis=0)
+    return mean
 
 
 def f1_per_class(

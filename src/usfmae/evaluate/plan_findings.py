@@ -12,6 +12,7 @@ from usfmae.evaluate.plan_decisions import Decisions
 from usfmae.evaluate.plan_run import PlanState
 from usfmae.evaluate.plan_scores import Comparison, Entry
 from usfmae.evaluate.reproduction import CardRow
+from usfmae.evaluate.subgroups import Subgroups
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,9 @@ class PlanFindings:
     comparisons: tuple[Comparison, ...]
     decisions: dict[tuple[str, str, str], Decisions]
     """By task, encoder and way."""
+
+    subgroups: dict[tuple[str, str, str], tuple[Subgroups, ...]]
+    """Of the same; empty where a set says nothing of its images."""
 
     card: tuple[CardRow, ...]
     feature_maps: tuple[FeatureMap, ...]
@@ -91,6 +95,10 @@ def findings_record(findings: PlanFindings) -> dict[str, Any]:
                 "tests": c.other_tests,
             }
             for c in findings.comparisons
+        ],
+        "subgroups": [
+            {"task": task, "encoder": encoder, "way": way, "by": [one.record() for one in divisions]}
+            for (task, encoder, way), divisions in findings.subgroups.items()
         ],
         "reproduction": [row.record() for row in findings.card],
         "contaminated": list(findings.contaminated),

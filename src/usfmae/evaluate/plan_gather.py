@@ -17,6 +17,7 @@ from usfmae.evaluate.plan_scores import Entry, comparisons_of, entries_of
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, read_predictions
 from usfmae.evaluate.report_plan_task import strongest
 from usfmae.evaluate.reproduction import reproduction_card
+from usfmae.evaluate.subgroups import Subgroups, score_subgroups
 
 NUM_WORST = 12
 MIN_POINTS = 10
@@ -48,10 +49,33 @@ def gather(run: PlanRun) -> PlanFindings:
         entries=tuple(entries),
         comparisons=tuple(comparisons_of(plan, entries)),
         decisions={key: found for key, found in decided.items() if found is not None},
+        subgroups={
+            (entry.task, entry.encoder, entry.way): divisions
+            for entry in shown
+            if (divisions := _subgroups(entry, run))
+        },
         card=tuple(reproduction_card(entries, first)),
         feature_maps=tuple(_feature_maps(run.cells, out, plan.seeds[0])),
         worst=tuple(one for entry in shown if entry.encoder == first for one in _worst(entry, run)),
         contaminated=tuple(_contaminated(entries)),
+    )
+
+
+def _subgroups(entry: Entry, run: PlanRun) -> tuple[Subgroups, ...]:
+    """An entry by everything that its set says of its images."""
+    first = entry.per_seed[0]
+    return tuple(
+        score_subgroups(
+            first.labels,
+            [one.probabilities for one in entry.per_seed],
+            first.group_ids,
+            [of_image[path] for path in first.paths],
+            column=column,
+            config=run.plan.bootstrap,
+            positive=entry.positive,
+            group_kind=str(entry.results[0].get("group_kind", "patient")),
+        )
+        for column, of_image in run.columns(entry.task).items()
     )
 
 

@@ -82,6 +82,7 @@ class PlanRun:
         self._sources = {task.name: TaskSource(task.name, data / task.folder) for task in plan.tasks}
         self._store = FeatureStore()
         self._pools: dict[tuple[str, int, str, str], PretrainingPool | None] = {}
+        self._columns: dict[str, dict[str, dict[str, str | None]]] = {}
         splits = {task.name: self._splits(task) for task in plan.tasks}
         self.cells = list(cells_of(plan, splits))
         missing = sorted({cell.weights for cell in self.cells if not _is_there(cell)})
@@ -181,12 +182,21 @@ class PlanRun:
         pixels: UInt8[np.ndarray, "s s"] = images[place]
         return pixels
 
+    def columns(self, task: str) -> dict[str, dict[str, str | None]]:
+        """What the images of a task are parted by: column to image to value."""
+        return self._columns[task]
+
     def _splits(self, task: PlanTask) -> Sequence[str]:
         settings = (*self.plan.settings, *task.settings)
         of_task = [words for words in settings if words.startswith("task.")]
         config = with_settings(METHODS["knn"].defaults("scratch"), of_task).task
         config = config.model_copy(update={"folds": task.folds})
-        return [split.name for split in self._sources[task.name].task(config).splits]
+        made = self._sources[task.name].task(config)
+        names = [item.name for item in made.items]
+        self._columns[task.name] = {
+            column: dict(zip(names, values, strict=True)) for column, values in made.columns.items()
+        }
+        return [split.name for split in made.splits]
 
     def _pool(self, cell: Cell, config: MethodConfig) -> PretrainingPool | None:
         task = config.task

@@ -18,7 +18,7 @@ from usfmae.base.files import read_json
 from usfmae.evaluate.compare import in_order_of
 from usfmae.evaluate.delong import delong_test
 from usfmae.evaluate.folds_and_seeds import MeanOverRuns, corrected_t_test, mean_over_runs
-from usfmae.evaluate.metrics import METRICS, score, score_resamples
+from usfmae.evaluate.metrics import METRICS, mean_over_seeds, score
 from usfmae.evaluate.paired_tests import (
     PermutationConfig,
     holm_correction,
@@ -168,7 +168,9 @@ def compare_entries(ours: Entry, rival: Entry, metric: str, bootstrap: Bootstrap
     other = [one.probabilities for one in theirs]
 
     def differences(weights: Float[np.ndarray, "resample image"]) -> Float[np.ndarray, "resample metric"]:
-        after, before = (_mean_score(labels, side, weights, ours.positive) for side in (mine, other))
+        after, before = (
+            mean_over_seeds(labels, side, weights, positive=ours.positive) for side in (mine, other)
+        )
         column = METRICS.index(metric)
         change: Float[np.ndarray, "resample metric"] = (after - before)[:, column : column + 1]
         return change
@@ -205,7 +207,7 @@ def _entry(cells: Sequence[Cell], seeds: Sequence[int], out: Path, bootstrap: Bo
     probabilities = [table.probabilities for table in tables]
 
     def means(weights: Float[np.ndarray, "resample image"]) -> Float[np.ndarray, "resample metric"]:
-        return _mean_score(first.labels, probabilities, weights, positive)
+        return mean_over_seeds(first.labels, probabilities, weights, positive=positive)
 
     draws = draw_resamples(means, first.labels, first.group_ids, len(first.classes), bootstrap)
     entry = Entry(
@@ -228,21 +230,6 @@ def _entry(cells: Sequence[Cell], seeds: Sequence[int], out: Path, bootstrap: Bo
         if scores.shape[1] > 1:
             entry.over_folds[metric] = mean_over_runs(scores, test_to_train_ratio=_test_to_train(entry))
     return entry
-
-
-def _mean_score(
-    labels: Int[np.ndarray, " image"],
-    probabilities: Sequence[Float[np.ndarray, "image class"]],
-    weights: Float[np.ndarray, "resample image"],
-    positive: int | None,
-) -> Float[np.ndarray, "resample metric"]:
-    """All metrics, each the mean over seeds."""
-    rows = []
-    for one in probabilities:
-        scored = score_resamples(labels, one, weights, positive=positive)
-        rows.append(np.stack([scored[name] for name in METRICS], axis=1))
-    mean: Float[np.ndarray, "resample metric"] = np.mean(rows, axis=0)
-    return mean
 
 
 def _tests(

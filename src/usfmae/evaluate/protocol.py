@@ -5,11 +5,11 @@ grey bytes: 1,500 images of 256 px take 100 MB.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from pydantic import Field
 
 from usfmae.base.config import Config, nearest
@@ -18,7 +18,7 @@ from usfmae.base.files import write_json
 from usfmae.base.input_spec import Crop, Fit
 from usfmae.base.logs import get_logger
 from usfmae.datasets.record import Item, LabelledSet
-from usfmae.datasets.registry import read_dataset
+from usfmae.datasets.registry import get_card, read_dataset
 from usfmae.datasets.splits import (
     Split,
     check_no_leak,
@@ -26,7 +26,17 @@ from usfmae.datasets.splits import (
     labels_per_class,
     official_splits,
 )
+from usfmae.datasets.task_facts import TaskFacts
 from usfmae.evaluate.prepared import read_images
+from usfmae.evaluate.subgroup_columns import (
+    SIZE,
+    Columns,
+    in_parts,
+    outlined_shares,
+    size_cuts,
+    table_columns,
+)
+from usfmae.evaluate.task_splits import check_classes, chosen_splits, tolerated, without_images
 
 log = get_logger(__name__)
 
@@ -60,6 +70,9 @@ class TaskConfig(Config):
 
     val_ratio: float = Field(default=0.15, gt=0, lt=1)
     """Share of the images left for training that a carved validation side takes."""
+
+    carve_folds: int | None = Field(default=None, ge=2, le=20)
+    """Where nothing is official: so many folds by group, each the test side once; None for one 70/10/20."""
 
     positive: str | None = None
     """With two classes, the one to be found; None for the last (benign, malignant)."""
@@ -118,6 +131,12 @@ class Task:
     notes: tuple[str, ...]
     """What a reader of a result has to know."""
 
+    facts: TaskFacts | None = field(default=None, kw_only=True)
+    """What the card of the set states of it as a task."""
+
+    columns: Columns = field(default_factory=dict, kw_only=True)
+    """By which results are given too, a value per image: device, BI-RADS, outlined size."""
+
     def group_ids(self, indices: Int64[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
         """The groups of some images as integers."""
         groups = [self.items[index].group for index in indices.tolist()]
@@ -168,7 +187,9 @@ class TaskSource:
 
     def __init__(self, name: str, root: Path, *, workers: int | None = None) -> None:
         self.name, self.root, self.workers = name, root, workers
+        self.facts = get_card(name).task
         self.labelled_set = _with_labels(read_dataset(name, root))
+        self._shares: Float64[np.ndarray, " n"] | None = None
         self._shown: dict[tuple[int, Fit, Crop], tuple[UInt8[np.ndarray, "n s s"], dict[int, str]]] = {}
 
     def images(
@@ -180,6 +201,19 @@ class TaskSource:
             items = self.labelled_set.items
             self._shown[way] = read_images(items, size_px=size_px, fit=fit, crop=crop, workers=self.workers)
         return self._shown[way]
+
+    def columns(self, learnt: Int64[np.ndarray, " k"]) -> Columns:
+        """What images are parted by: columns of the set's tables, and the outlined share of the picture.
+
+        Args:
+            learnt: training images, whose thirds bound small and large where the card does not.
+        """
+        found = table_columns(self.labelled_set.items, self.facts)
+        if self._shares is None:
+            self._shares = outlined_shares(self.labelled_set.items, workers=self.workers)
+        if (self._shares > 0).any():
+            found[SIZE] = in_parts(self._shares, size_cuts(self._shares[learnt], self.facts))
+        return found
 
     def task(self, config: TaskConfig) -> Task:
         """The images, labels and official splits under some settings.
@@ -194,8 +228,11 @@ class TaskSource:
 
 def _task(source: TaskSource, config: TaskConfig) -> Task:
     labelled_set = source.labelled_set
-    splits = official_splits(labelled_set, seed=config.split_seed, val_ratio=config.val_ratio)
+    splits = official_splits(
+        labelled_set, seed=config.split_seed, val_ratio=config.val_ratio, carve_folds=config.carve_folds
+    )
     splits = chosen_splits(splits, config.folds)
+    columns = source.columns(np.unique(np.concatenate([split.train for split in splits])))
     splits = tuple(_few_labels(split, labelled_set, config) for split in splits)
     images, problems = source.images(size_px=config.size_px, fit=config.fit, crop=config.crop)
     notes = labelled_set.notes
@@ -206,7 +243,7 @@ def _task(source: TaskSource, config: TaskConfig) -> Task:
         splits = tuple(without_images(split, bad) for split in splits)
     for split in splits:
         check_no_leak(split, labelled_set.groups)
-        _check_classes(labelled_set, split)
+        notes = (*notes, *check_classes(labelled_set, split, num_splits=len(splits)))
     return Task(
         name=source.name,
         root=source.root,
@@ -219,6 +256,8 @@ def _task(source: TaskSource, config: TaskConfig) -> Task:
         images=images,
         splits=splits,
         notes=notes,
+        facts=source.facts,
+        columns=columns,
     )
 
 
@@ -242,9 +281,14 @@ def _with_labels(labelled_set: LabelledSet) -> LabelledSet:
     """The images that have a class; a note says how many were left out."""
     items = tuple(item for item in labelled_set.items if item.label is not None)
     if not items:
+        outlined = any(item.masks for item in labelled_set.items)
+        hint = "usfmae datasets show says what a set holds"
+        if outlined:
+            hint = f"it has outlines: usfmae evaluate segment --task {labelled_set.name}, scored by Dice"
         raise DatasetError(
-            f"{labelled_set.root}: none of {len(labelled_set):,} images has a class to tell apart",
-            hint="the set may have label maps only; usfmae datasets show says what it holds",
+            f"{labelled_set.root}: none of {len(labelled_set):,} images of {labelled_set.name} has a class "
+            "to tell apart",
+            hint=hint,
         )
     num_bare = len(labelled_set) - len(items)
     if num_bare:
@@ -258,68 +302,6 @@ def _with_labels(labelled_set: LabelledSet) -> LabelledSet:
             hint="add images of a second class",
         )
     return labelled_set
-
-
-def _check_classes(labelled_set: LabelledSet, split: Split) -> None:
-    for side in ("train", "test"):
-        found = np.unique(labelled_set.labels[getattr(split, side)])
-        if len(found) < 2:
-            only = labelled_set.classes[found[0]] if len(found) else "no class"
-            raise DatasetError(
-                f"{labelled_set.root}: the {side} side of split {split.name} holds only {only}",
-                hint="add images of other classes, or of more patients",
-            )
-
-
-def chosen_splits(splits: tuple[Split, ...], folds: tuple[int | str, ...] | None) -> tuple[Split, ...]:
-    """The splits with these names or numbers; all for None.
-
-    Raises:
-        SettingError: one is not there.
-    """
-    if folds is None:
-        return splits
-    by_name = {split.name: split for split in splits}
-    chosen = {}
-    for fold in folds:
-        name = f"fold-{fold}" if f"fold-{fold}" in by_name else str(fold)
-        if name not in by_name:
-            raise SettingError(
-                f"task.folds: there is no split {fold} here", hint=nearest(name, list(by_name))
-            )
-        chosen[name] = by_name[name]
-    if not chosen:
-        raise SettingError("task.folds: names no split", hint=f"known: {', '.join(by_name)}")
-    return tuple(chosen.values())
-
-
-def tolerated(problems: dict[int, str], num_images: int, max_ratio: float) -> str:
-    """A note about images that cannot be read.
-
-    Raises:
-        DatasetError: they are more than `max_ratio` of all.
-    """
-    first = problems[min(problems)]
-    said = f"{len(problems):,} of {num_images:,} labelled images cannot be read (first: {first})"
-    if len(problems) > max_ratio * num_images:
-        raise DatasetError(
-            said,
-            hint="repair them or take them out; --set task.max_unreadable_ratio=0.05 goes on without them",
-        )
-    for problem in problems.values():
-        log.warning("left out: %s", problem)
-    return said
-
-
-def without_images(split: Split, bad: Int64[np.ndarray, " bad"]) -> Split:
-    """The split with some images on no side."""
-    return replace(
-        split,
-        train=np.setdiff1d(split.train, bad),
-        val=np.setdiff1d(split.val, bad),
-        test=np.setdiff1d(split.test, bad),
-        known_leaks=np.setdiff1d(split.known_leaks, bad),
-    )
 
 
 def _positive(classes: tuple[str, ...], name: str | None) -> int | None:

@@ -13,6 +13,7 @@ from usfmae.base.files import read_json
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from usfmae.evaluate.report_words import METHOD_NAMES
 from usfmae.evaluate.statistics import BootstrapConfig
+from usfmae.evaluate.subgroup_columns import COLUMNS_FILE, Columns, read_columns
 
 PARTS = ("visible", "reconstructed", "original")
 MAX_LOOKS = 5
@@ -65,6 +66,9 @@ class ResultFolder:
 
     problems: list[str] = field(default_factory=list)
     """What is missing or damaged, in sentences."""
+
+    columns: Columns = field(default_factory=dict)
+    """What the test images are parted by, in the order of the predictions; empty where nothing is known."""
 
     @property
     def positive(self) -> int | None:
@@ -139,12 +143,18 @@ def read_result(path: Path) -> ResultFolder:
         predictions = read_predictions(path / PREDICTIONS_FILE)
     except FolderError as error:
         problems.append(f"There are no predictions to draw curves from: {error.message}.")
+    columns: Columns = {}
+    try:
+        columns = read_columns(path / COLUMNS_FILE, predictions.paths) if predictions is not None else {}
+    except FolderError as error:
+        problems.append(f"There are no results by subgroup: {error.message}.")
     return ResultFolder(
         path=path,
         record=_json(path / "result.json", problems),
         predictions=predictions,
         lines=_lines(path / "metrics.jsonl", []),
         problems=problems,
+        columns=columns,
     )
 
 

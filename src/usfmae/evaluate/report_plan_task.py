@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from usfmae.base.page import UNKNOWN, count, number, table
@@ -11,7 +12,8 @@ from usfmae.evaluate.plan_decisions import WANTED_SENSITIVITY, Decisions
 from usfmae.evaluate.plan_findings import FeatureMap, PlanFindings, Worst
 from usfmae.evaluate.plan_scores import STRENGTH, TESTED, Comparison, Entry
 from usfmae.evaluate.report_charts import Line, Points, line_chart, scatter_chart
-from usfmae.evaluate.report_result import confusion_table
+from usfmae.evaluate.report_result import confusion_table, stated_list
+from usfmae.evaluate.report_subgroups import subgroup_tables
 from usfmae.evaluate.report_words import interval, metric_name
 from usfmae.evaluate.roc import roc_curve
 from usfmae.images.picture_tag import picture
@@ -30,15 +32,26 @@ def task_section(task: str, findings: PlanFindings) -> str:
         f"{escape(', '.join(dict.fromkeys(fold for entry in entries for fold in _plain(entry))))}.</p>"
     )
     parts = [f"<section><h2>{escape(task)}</h2>{facts}", _main_table(entries)]
+    parts.append(_stated(entries))
     parts.append(_differences(task, findings.comparisons))
     parts.append(f'<div class="charts">{_efficiency(entries)}{_rocs(entries)}</div>')
     parts += [_confusions(entries), _decision_table(entries, findings.decisions)]
+    parts.append(_subgroups(entries, findings))
     maps = [one for one in findings.feature_maps if one.task == task]
     if maps:
         parts.append(f'<h3>Test images by their features (t-SNE)</h3><div class="charts">{_maps(maps)}</div>')
     if worst := [one for one in findings.worst if one.task == task]:
         parts.append(_worst(worst, findings.plan.encoders[0].name))
     return "".join([*parts, "</section>"])
+
+
+def _stated(entries: Sequence[Entry]) -> str:
+    """What the task states of itself, and every way in which pictures were shown."""
+    stated = [result["stated"] for entry in entries for result in entry.results if "stated" in result]
+    if not stated:
+        return ""
+    shown = " / ".join(dict.fromkeys(str(one["shown"]) for one in stated))
+    return stated_list({"stated": {**stated[0], "shown": shown}})
 
 
 def _plain(entry: Entry) -> list[str]:
@@ -74,12 +87,13 @@ def _differences(task: str, comparisons: Sequence[Comparison]) -> str:
     for one in mine:
         t, ranks = one.other_tests.get("corrected_t") or {}, one.other_tests.get("wilcoxon") or {}
         mcnemar = one.other_tests.get("mcnemar") or {}
-        shown = UNKNOWN if one.difference.value is None else f"<b>{one.difference.value:+.3f}</b>"
+        value = one.difference.value
+        shown = UNKNOWN if value is None else f"<b>{_minus(f'{value:+.3f}')}</b>"
         rows.append(
             [
                 escape(f"{one.first} − {one.rival}"),
                 escape(one.way),
-                metric_name(one.metric),
+                f'<span class="whole">{metric_name(one.metric)}</span>',
                 f"{shown} <small>{signed(one)}</small>",
                 p_value(one.p),
                 f"<b>{p_value(one.adjusted_p)}</b>",
@@ -165,8 +179,11 @@ def _confusions(entries: Sequence[Entry]) -> str:
             mean.labels, predicted_classes(mean.probabilities), num_classes=len(mean.classes)
         )
         matrix = confusion_table(counts, mean.classes)
-        shown.append(f"<div><h3>{escape(entry.encoder)}, {escape(entry.way)}</h3>{matrix}</div>")
-    return f'<div class="charts">{"".join(shown)}</div>'
+        shown.append(f"<div><h4>{escape(entry.encoder)}, {escape(entry.way)}</h4>{matrix}</div>")
+    return (
+        "<h3>Confusion matrices, probabilities averaged over seeds</h3><p>Rows: truth. Columns: prediction. "
+        f'Images, and share of the row.</p><div class="charts">{"".join(shown)}</div>'
+    )
 
 
 def _decision_table(entries: Sequence[Entry], decisions: dict[tuple[str, str, str], Decisions]) -> str:
@@ -175,13 +192,13 @@ def _decision_table(entries: Sequence[Entry], decisions: dict[tuple[str, str, st
         found = decisions.get((entry.task, entry.encoder, entry.way))
         if found is None:
             continue
-        rates = [interval(found.rates[name].record()) for name in found.rates] or [UNKNOWN] * 4
+        rates = [interval(found.rates[name].record()) for name in found.rates]
         rows.append(
             [
                 escape(f"{entry.encoder}, {entry.way}"),
                 number(found.error_before),
                 number(found.error_after),
-                f"{min(found.temperatures):.2f} to {max(found.temperatures):.2f}",
+                _range(found.temperatures),
                 interval(found.brier.record()),
                 *rates,
             ]
@@ -189,11 +206,17 @@ def _decision_table(entries: Sequence[Entry], decisions: dict[tuple[str, str, st
         curves.append(Line(entry.encoder, found.said.tolist(), found.found.tolist(), dots=True))
     if not rows:
         return ""
-    head = ["Contender", "ECE", "ECE, tempered", "Temperatures", "Brier", "Sensitivity", "Specificity"]
+    head = ["Contender", "ECE", "ECE, tempered", "Temperatures", "Brier"]
+    width = max(map(len, rows))
+    head += ["Sensitivity", "Specificity", "PPV", "NPV"][: width - len(head)]  # with two classes only
+    rows = [row + [UNKNOWN] * (width - len(row)) for row in rows]
+    chosen = f", thresholds for a sensitivity of at least {WANTED_SENSITIVITY:g} there" * (len(head) > 5)
+    first = entries[0]
+    of = "" if first.positive is None else f" of {first.per_seed[0].classes[first.positive]}"
     chart = line_chart(
         curves,
         title="Reliability of the first seed",
-        x_label="Probability said",
+        x_label=f"Probability{of} that was said",
         y_label="Share that was so",
         x_range=(0, 1),
         y_range=(0, 1),
@@ -201,11 +224,34 @@ def _decision_table(entries: Sequence[Entry], decisions: dict[tuple[str, str, st
         diagonal=True,
     )
     return (
-        "<h3>What the probabilities are good for</h3><p>Temperatures and thresholds were chosen on each "
-        "split's validation images, thresholds for a sensitivity of at least "
-        f"{WANTED_SENSITIVITY:g} there.</p>"
-        f'{table([*head, "PPV", "NPV"], rows, kind="numbers")}<div class="charts">{chart}</div>'
+        "<h3>What the probabilities are good for</h3><p>Temperatures were chosen on each split's validation "
+        f"images{chosen}. ECE: expected calibration error.</p>{table(head, rows, kind='numbers')}"
+        '<div class="charts"><div><h4>Reliability of the first seed, before tempering</h4>'
+        f"{chart}</div></div><p>Bins of equal width; those at the ends may hold few images.</p>"
     )
+
+
+def _subgroups(entries: Sequence[Entry], findings: PlanFindings) -> str:
+    """Every encoder in the strongest way that was run, by what the set says of its images."""
+    contenders = [
+        (f"{entry.encoder}, {entry.way}", findings.subgroups[key])
+        for entry in strongest(entries)
+        if (key := (entry.task, entry.encoder, entry.way)) in findings.subgroups
+    ]
+    if not contenders:
+        return ""
+    first = entries[0]
+    return subgroup_tables(
+        contenders,
+        classes=first.per_seed[0].classes,
+        positive=first.positive,
+        group_kind=str(first.results[0].get("group_kind", "patient")),
+    )
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _maps(maps: Sequence[FeatureMap]) -> str:
@@ -220,7 +266,7 @@ def _worst(worst: Sequence[Worst], encoder: str) -> str:
     shown = "".join(
         f"<figure>{picture(one.pixels, said=one.name, jpeg_quality=80)}<figcaption>"
         f"said <b>{escape(one.said)}</b> ({one.probability:.2f}),<br>is <b>{escape(one.truth)}</b>"
-        "</figcaption></figure>"
+        f"<br><small>{escape(Path(one.name).name)}</small></figcaption></figure>"
         for one in worst
     )
     return f'<h3>The worst errors of {escape(encoder)}</h3><div class="charts worst">{shown}</div>'
@@ -229,13 +275,18 @@ def _worst(worst: Sequence[Worst], encoder: str) -> str:
 def signed(one: Comparison) -> str:
     """The interval of a difference, with signs."""
     low, high = one.difference.low, one.difference.high
-    return (
-        f"[{low:+.3f}, {high:+.3f}]" if low is not None and high is not None else escape(one.difference.why)
-    )
+    if low is None or high is None:
+        return escape(one.difference.why)
+    return _minus(f"[{low:+.3f}, {high:+.3f}]")
+
+
+def _minus(text: str) -> str:
+    """Numbers with the sign that is as wide as a plus."""
+    return text.replace("-", "\u2212")
 
 
 def p_value(p: Any) -> str:
     """A p-value for people."""
     if not isinstance(p, int | float):
         return UNKNOWN
-    return "&lt; .001" if p < 0.001 else f"{p:.3f}"
+    return "&lt;\u00a00.001" if p < 0.001 else f"{p:.3f}"

@@ -14,8 +14,13 @@ from usfmae.evaluate.predictions import per_group
 from usfmae.evaluate.report_charts import Line, line_chart
 from usfmae.evaluate.report_compare import SHOWN
 from usfmae.evaluate.report_folders import ResultFolder
+from usfmae.evaluate.report_subgroups import subgroup_tables
 from usfmae.evaluate.report_words import interval, is_number, metric_name
 from usfmae.evaluate.roc import roc_curve
+from usfmae.evaluate.subgroups import score_subgroups
+
+MANY_CLASSES = 5
+"""Confusion matrices of more are drawn smaller."""
 
 
 def result_section(result: ResultFolder) -> str:
@@ -29,7 +34,13 @@ def result_section(result: ResultFolder) -> str:
     if record:
         parts += [facts_list(result), _metric_table(result)]
         parts.append(f'<div class="charts">{_roc(result)}{_confusion(result)}</div>')
-        parts += [_folds(record), training_curves(result), notes_list(record)]
+        parts += [
+            _folds(record),
+            _subgroups(result),
+            training_curves(result),
+            stated_list(record),
+            notes_list(record),
+        ]
     return "".join([*parts, "</section>"])
 
 
@@ -131,8 +142,9 @@ def confusion_table(counts: Int[np.ndarray, "class class"], classes: Sequence[st
             for j in range(len(classes))
         )
         rows.append(f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>')
+    kind = "confusion many" if len(classes) > MANY_CLASSES else "confusion"
     return (
-        f'<div class="scroll"><table class="confusion"><thead><tr><td></td>{head}</tr></thead>'
+        f'<div class="scroll"><table class="{kind}"><thead><tr><td></td>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -152,6 +164,29 @@ def _folds(record: dict[str, Any]) -> str:
     ]
     return (
         f"<h3>Each fold</h3>{table(['Fold', 'Test images', *map(metric_name, names)], rows, kind='numbers')}"
+    )
+
+
+def _subgroups(result: ResultFolder) -> str:
+    predictions = result.predictions
+    if predictions is None or not result.columns:
+        return ""
+    kind = str(result.record.get("group_kind", "patient"))
+    divisions = [
+        score_subgroups(
+            predictions.labels,
+            [predictions.probabilities],
+            predictions.group_ids,
+            values,
+            column=column,
+            config=result.bootstrap,
+            positive=result.positive,
+            group_kind=kind,
+        )
+        for column, values in result.columns.items()
+    ]
+    return subgroup_tables(
+        [(result.label, divisions)], classes=predictions.classes, positive=result.positive, group_kind=kind
     )
 
 
@@ -179,6 +214,27 @@ def training_curves(result: ResultFolder) -> str:
         for name, folds in curves.items()
     ]
     return f'<h3>While training</h3><div class="charts">{"".join(charts)}</div>' if charts else ""
+
+
+def stated_list(record: dict[str, Any]) -> str:
+    """What the task states of itself, and its known traps; nothing for results that were made before."""
+    stated = record.get("stated")
+    if not stated:
+        return ""
+    names = {
+        "split": "Split",
+        "groups": "Never parted",
+        "main_metric": "Main metric",
+        "image_policy": "Image policy",
+        "shown": "Shown here",
+    }
+    said = {key: str(stated.get(key, UNKNOWN)) for key in names} | {
+        "main_metric": metric_name(str(stated.get("main_metric")))
+    }
+    rows = [[name, escape(said[key])] for key, name in names.items()]
+    traps = "".join(f"<li>{escape(str(trap))}</li>" for trap in stated.get("traps") or [])
+    listed = f"<p>Known traps:</p><ul>{traps}</ul>" if traps else ""
+    return f"<h3>The task</h3>{table(['', ''], rows, kind='stated')}{listed}"
 
 
 def notes_list(record: dict[str, Any]) -> str:

@@ -25,7 +25,9 @@ from usfmae.evaluate.predictions import (
     write_predictions,
 )
 from usfmae.evaluate.protocol import Task, write_splits
+from usfmae.evaluate.stated import statement
 from usfmae.evaluate.statistics import BootstrapConfig, Scored, score_with_intervals
+from usfmae.evaluate.subgroup_columns import COLUMNS_FILE, write_columns
 
 RUN_FILE = "run.json"
 """What is being done in the folder, from the first moment on."""
@@ -145,6 +147,7 @@ def finish_result(
         "classes": list(task.classes),
         "positive": None if task.positive is None else task.classes[task.positive],
         "split": split_record(task),
+        "stated": statement(task, main_metric="macro_f1"),
         "metrics": _metrics(scored),
         **_patient_metrics(predictions, task, bootstrap),
         "f1_per_class": {
@@ -163,6 +166,10 @@ def finish_result(
         **facts,
     }
     write_predictions(out / PREDICTIONS_FILE, predictions)
+    if task.columns:
+        tested = np.concatenate([fold.split.test for fold in folds]).tolist()
+        columns = {name: tuple(values[index] for index in tested) for name, values in task.columns.items()}
+        write_columns(out / COLUMNS_FILE, predictions.paths, columns)
     if watched := [fold.on_validation for fold in folds if fold.on_validation is not None]:
         write_predictions(out / VALIDATION_FILE, joined(watched))
     write_json(out / RESULT_FILE, result)

@@ -44,6 +44,7 @@ from usfmae.evaluate.segment_scores import (
 from usfmae.evaluate.segment_task import SegmentTask
 from usfmae.evaluate.segment_training import stored_probabilities, train_segmenter
 from usfmae.evaluate.start import Weights, open_start, warn_of_other_showing
+from usfmae.evaluate.stated import statement
 from usfmae.models.segmenter import Segmenter, ViTFeatures
 from usfmae.models.segmenter_file import save_segmenter
 from usfmae.models.vit import VisionTransformer
@@ -241,6 +242,7 @@ def _finish(
         "structures": list(task.structures),
         "hd95_unit": task.unit,
         "split": split_record(task),
+        "stated": statement(task, main_metric="dice"),
         "metrics": {name: interval.record() for name, interval in metrics.items()},
         "by_structure": {
             structure: {name: interval.record() for name, interval in each.items()}

@@ -13,7 +13,7 @@ from usfmae.base.page import UNKNOWN, count, duration, number, table, write_page
 from usfmae.evaluate.overlap import OVERLAP_METRICS, mean_of_defined
 from usfmae.evaluate.report import FOOT, REPORT_FILE, what_was_done
 from usfmae.evaluate.report_folders import read_result
-from usfmae.evaluate.report_result import facts_list, notes_list, training_curves
+from usfmae.evaluate.report_result import facts_list, notes_list, stated_list, training_curves
 from usfmae.evaluate.report_words import interval, metric_name
 from usfmae.evaluate.segment import predicted_label_map
 from usfmae.evaluate.segment_scores import SegmentScores, read_scores
@@ -59,6 +59,7 @@ def write_segment_page(out: Path, task: SegmentTask) -> Path:
             _structure_table(record),
             _fold_table(record),
             training_curves(result),
+            stated_list(record),
             notes_list(record),
             "</section>\n",
             _pictures(out, task, scores),

@@ -13,9 +13,10 @@ from jaxtyping import Int64, UInt8
 from usfmae.base.errors import DatasetError, ImageError, SettingError
 from usfmae.base.logs import progress_bar
 from usfmae.datasets.record import Item, LabelledSet
-from usfmae.datasets.registry import read_dataset
+from usfmae.datasets.registry import get_card, read_dataset
 from usfmae.datasets.splits import Split, check_no_leak, label_fraction, official_splits
-from usfmae.evaluate.protocol import Task, TaskConfig, chosen_splits, tolerated, without_images
+from usfmae.evaluate.protocol import Task, TaskConfig
+from usfmae.evaluate.task_splits import chosen_splits, tolerated, without_images
 from usfmae.images.frame import Box
 from usfmae.images.prepare import prepare, prepare_mask, shown_box
 from usfmae.images.read import read_frame
@@ -118,7 +119,9 @@ def load_segment_task(
             hint="--set task.by_class=false tells structures apart without it",
         )
     structures = _structures(drawn_set.items, classes)
-    splits = official_splits(drawn_set, seed=config.split_seed, val_ratio=config.val_ratio)
+    splits = official_splits(
+        drawn_set, seed=config.split_seed, val_ratio=config.val_ratio, carve_folds=config.carve_folds
+    )
     splits = chosen_splits(splits, config.folds)
     if config.label_ratio < 1:
         splits = tuple(
@@ -157,6 +160,7 @@ def load_segment_task(
         structures=structures,
         label_maps=label_maps,
         stored=stored,
+        facts=get_card(name).task,
     )
 
 

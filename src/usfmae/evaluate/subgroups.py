@@ -6,6 +6,7 @@ part of few patients, or in which a class does not occur, carries a warning: a d
 is more likely chance than a finding.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from usfmae.evaluate.metrics import METRICS
-from usfmae.evaluate.statistics import BootstrapConfig, Interval, score_with_intervals
+from usfmae.evaluate.metrics import METRICS, mean_over_seeds
+from usfmae.evaluate.statistics import BootstrapConfig, Interval, draw_resamples
 
 FEW_PATIENTS = 20
 """Parts with fewer carry a warning."""
+
+FEW_OF_A_CLASS = 10
+"""So do parts in which some class has fewer: macro-F1 and AUROC hang on the rarest."""
 
 UNKNOWN = "unknown"
 """Name of the part without a value."""
@@ -74,24 +78,27 @@ class Subgroups:
 
 def score_subgroups(
     labels: Int[np.ndarray, " image"],
-    probabilities: Float[np.ndarray, "image class"],
+    probabilities: Sequence[Float[np.ndarray, "image class"]],
     groups: Int[np.ndarray, " image"],
     values: Sequence[str | None],
     *,
     column: str,
     config: BootstrapConfig,
     positive: int | None = None,
+    group_kind: str = "patient",
 ) -> Subgroups:
     """Every metric for each value of a column.
 
     Args:
         labels: true classes.
-        probabilities: predicted probability of each class.
+        probabilities: predicted probability of each class, one table per seed; a metric is the mean over
+            seeds, on the same draws of patients.
         groups: the patient of each image, any integers.
-        values: of each image; None or blank where unknown. `thirds` makes them of a measure.
+        values: of each image; None or blank where unknown.
         column: what the values are of, such as `device`.
         config: number of draws, level, method, seed.
         positive: with two classes, the one to be found; the last if None.
+        group_kind: what a group is called in warnings.
 
     Raises:
         ValueError: not one value per image.
@@ -99,64 +106,54 @@ def score_subgroups(
     if len(values) != len(labels):
         raise ValueError(f"{column}: {len(values)} values for {len(labels)} images")
     cleaned = np.array([(value or "").strip() or UNKNOWN for value in values])
+    num_classes = probabilities[0].shape[1]
     names = sorted(set(cleaned.tolist()), key=lambda name: (name == UNKNOWN, _in_order(name)))
     parts = []
     for name in names:
-        rows = cleaned == name
-        scored = score_with_intervals(
-            labels[rows], probabilities[rows], groups[rows], config=config, positive=positive
-        )
-        counts = np.bincount(labels[rows], minlength=probabilities.shape[1])
+        rows = np.flatnonzero(cleaned == name)
+        here, said = labels[rows], [one[rows] for one in probabilities]
+
+        def means(
+            weights: Float[np.ndarray, "resample image"],
+            here: Int[np.ndarray, " image"] = here,
+            said: Sequence[Float[np.ndarray, "image class"]] = said,
+        ) -> Float[np.ndarray, "resample metric"]:
+            return mean_over_seeds(here, said, weights, positive=positive)
+
+        draws = draw_resamples(means, here, groups[rows], num_classes, config)
+        counts = np.bincount(here, minlength=num_classes)
         parts.append(
             Subgroup(
                 name=name,
-                num_images=int(rows.sum()),
-                num_groups=scored.num_groups,
+                num_images=len(rows),
+                num_groups=draws.num_groups,
                 num_per_class=tuple(counts.tolist()),
-                metrics={metric: scored.metrics[metric] for metric in METRICS},
-                warning=_warning(scored.num_groups, counts),
+                metrics={metric: draws.interval(number, config) for number, metric in enumerate(METRICS)},
+                warning=_warning(here, groups[rows], counts, group_kind),
             )
         )
     return Subgroups(column, tuple(parts))
 
 
-def thirds(measures: Float[np.ndarray, " image"], *, unit: str) -> list[str | None]:
-    """Each image's third of a measure, as a value for `score_subgroups`.
-
-    The cuts are at the 1/3 and 2/3 quantiles of the known measures; equal ones stay together, so thirds may
-    be uneven, or be fewer where many measures are alike.
-
-    Args:
-        measures: such as lesion areas; NaN where unknown.
-        unit: written after the numbers, such as `mm`.
-
-    Returns:
-        `1: up to 9.5 mm`, `2: up to 14 mm`, `3: up to 41 mm`, or None where unknown.
-    """
-    known = measures[~np.isnan(measures)]
-    if len(known) == 0:
-        return [None] * len(measures)
-    tops = np.unique(np.quantile(known, [1 / 3, 2 / 3, 1], method="inverted_cdf"))
-    names = [f"{number}: up to {top:.4g} {unit}" for number, top in enumerate(tops.tolist(), start=1)]
-    places = np.searchsorted(tops, measures, side="left")
-    return [
-        None if np.isnan(measure) else names[place]
-        for measure, place in zip(measures.tolist(), places.tolist(), strict=True)
-    ]
-
-
 def _in_order(name: str) -> tuple[int, float, str]:
-    """Numbers by size and before words, so that 10 comes after 9."""
-    try:
-        return 0, float(name), name
-    except ValueError:
-        return 1, 0.0, name
+    """Numbers, and words that begin with one, by size and before other words, so that 10 comes after 9."""
+    number = re.match(r"\d+(\.\d+)?(?=\s|$)", name)
+    return (1, 0.0, name) if number is None else (0, float(number[0]), name)
 
 
-def _warning(num_groups: int, counts: Int[np.ndarray, " class"]) -> str:
+def _warning(
+    labels: Int[np.ndarray, " image"],
+    groups: Int[np.ndarray, " image"],
+    counts: Int[np.ndarray, " class"],
+    group_kind: str,
+) -> str:
     reasons = []
+    num_groups = len(np.unique(groups))
+    rarest = min(len(np.unique(groups[labels == label])) for label in np.flatnonzero(counts).tolist())
     if num_groups < FEW_PATIENTS:
-        reasons.append(f"only {num_groups} patient{'s' * (num_groups != 1)}")
+        reasons.append(f"only {num_groups} {group_kind}{'s' * (num_groups != 1)}")
+    elif rarest < FEW_OF_A_CLASS:
+        reasons.append(f"only {rarest} {group_kind}{'s' * (rarest != 1)} of a class")
     absent = int((counts == 0).sum())
     if absent:
         reasons.append(f"no image of {absent} of {len(counts)} classes")
