@@ -38,7 +38,7 @@ def test_the_result_is_the_score_of_its_predictions(task, weights, tmp_path):
 def test_the_page_parts_the_test_images_by_what_the_set_says_of_them(task, weights, tmp_path):
     knn(task, weights, tmp_path / "r")
     text = write_report(tmp_path / "report.html", title="kNN", results=[tmp_path / "r"]).read_text()
-    assert "BIRADS: 5" in text
+    assert "<small>BIRADS</small> 5" in text
     assert "<em>only" in text
     lines = (tmp_path / "r/columns.csv").read_text().splitlines()
     predictions = read_predictions(tmp_path / "r/predictions.csv")

@@ -113,7 +113,7 @@ def test_each_task_is_parted_by_what_its_set_says_of_its_images(finished, tmp_pa
             assert part.metrics["macro_f1"].value == pytest.approx(np.mean(alone))
     write_plan_page(tmp_path / "page.html", findings, title="Comparison")
     text = (tmp_path / "page.html").read_text()
-    for words in ("By subgroup", "BIRADS: 2", "of the picture", "Compare contenders within a row"):
+    for words in ("By subgroup", "</small> 5", "of the picture", "Compare contenders within", "Known traps"):
         assert words in text
     record = findings_record(findings)["subgroups"]
     assert [one["encoder"] for one in record] == ["ours", "scratch"]
