@@ -34,7 +34,7 @@ from usfmae.corpus.sources import Source
 from usfmae.datasets.partition import deal_groups
 from usfmae.evaluate.features import encode_images
 from usfmae.evaluate.knn import knn_probabilities
-from usfmae.evaluate.linear_probe import fit_linear_probe
+from usfmae.evaluate.linear_probe import C_GRID, SMALLEST, fit_fixed_probe
 from usfmae.evaluate.metrics import score
 from usfmae.evaluate.protocol import Task, TaskConfig, load_task
 from usfmae.models.mae import MaskedAutoencoder
@@ -125,11 +125,15 @@ def judge(weights: Path, task: Task, threads: int) -> dict[str, float]:
             features[~asked], labels[~asked], features[asked],
             num_classes=len(task.classes), k=20, temperature=0.07,
         )  # fmt: skip
-        probe = fit_linear_probe(
-            features[learnt], labels[learnt], features[chosen_on], labels[chosen_on],
-            num_classes=len(task.classes),
-        )  # fmt: skip
-        told["linear"][asked] = probe.probabilities(features[asked])
+        losses = []
+        for c in C_GRID:
+            probe = fit_fixed_probe(features[learnt], labels[learnt], num_classes=len(task.classes), c=c)
+            likelihood = probe.probabilities(features[chosen_on])[
+                np.arange(chosen_on.sum()), labels[chosen_on]
+            ]
+            losses.append(-np.log(np.maximum(likelihood, SMALLEST)).mean())
+            if losses[-1] == min(losses):
+                told["linear"][asked] = probe.probabilities(features[asked])
     return {f"{name}_macro_f1": float(score(labels, p)["macro_f1"]) for name, p in told.items()}
 
 

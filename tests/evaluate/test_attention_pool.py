@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from usfmae.evaluate.attention_pool import AttentionPoolConfig, GatedAttentionPool, fit_attention_pool
-from usfmae.evaluate.linear_probe import fit_linear_probe
+from usfmae.evaluate.linear_probe import fit_fixed_probe
 from usfmae.evaluate.patient_fusion import bags_of, mean_features
 
 QUICK = AttentionPoolConfig(epochs=2, hidden_dim=8)
@@ -44,10 +44,7 @@ def test_it_finds_the_one_picture_that_decides_where_the_mean_does_not():
     test, unseen = needles(150, 1)
     pool = fit_attention_pool(train, bags, num_classes=2)
     ours = roc_auc_score(unseen.labels, pool.probabilities(test, unseen)[:, 1])
-    empty = np.zeros((0, 6), np.float32)
-    probe = fit_linear_probe(
-        mean_features(train, bags), bags.labels, empty, np.zeros(0, np.int64), num_classes=2
-    )
+    probe = fit_fixed_probe(mean_features(train, bags), bags.labels, num_classes=2)
     mean = roc_auc_score(unseen.labels, probe.probabilities(mean_features(test, unseen))[:, 1])
     assert ours > 0.95
     assert ours > mean + 0.03

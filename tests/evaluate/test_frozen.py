@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,7 +111,33 @@ def test_a_linear_probe_tells_the_fake_lesions_apart(task, weights, tmp_path):
     result = evaluate_linear_probe(task, weights, out=tmp_path / "r", config=config)
     assert result["metrics"]["auroc"]["value"] > 0.8
     for fold in result["folds"]:
-        assert fold["val_log_loss"][f"{fold['c']:g}"] == min(fold["val_log_loss"].values())
+        assert fold["cv_log_loss"][f"{fold['c']:g}"] == min(fold["cv_log_loss"].values())
+        assert fold["c_chosen_by"] == "cross-validation inside the training images, 5 parts of whole groups"
+
+
+def test_validation_images_have_no_part_in_the_penalty(task, weights, tmp_path):
+    config = LinearProbeConfig(task=task.config, bootstrap=FAST, threads=1)
+    before = evaluate_linear_probe(task, weights, out=tmp_path / "a", config=config)["folds"]
+    watched = np.unique(np.concatenate([split.val for split in task.splits]))
+    only = np.setdiff1d(watched, np.concatenate([split.train for split in task.splits]))
+    mixed = replace(task, labels=task.labels.copy())
+    mixed.labels[only] = 1 - mixed.labels[only]
+    after = evaluate_linear_probe(mixed, weights, out=tmp_path / "b", config=config)["folds"]
+    assert [fold["cv_log_loss"] for fold in after] == [fold["cv_log_loss"] for fold in before]
+
+
+def test_a_page_says_where_no_penalty_could_be_chosen(task, weights, tmp_path):
+    # One patient of each class is left to learn from in the first split.
+    first, second = task.splits
+    by_class = {int(task.labels[index]): int(index) for index in first.train}
+    alone = replace(first, train=np.array(sorted(by_class.values())))
+    few = replace(task, splits=(alone, second))
+    config = LinearProbeConfig(task=task.config, bootstrap=FAST, threads=1)
+    result = evaluate_linear_probe(few, weights, out=tmp_path / "r", config=config)
+    assert (result["folds"][0]["c"], result["folds"][0]["cv_log_loss"]) == (0.1, {})
+    said = [note for note in result["notes"] if "penalty" in note]
+    assert len(said) == 1
+    assert said[0].startswith("fold-2: the penalty of the linear probe was not chosen but fixed (C = 0.1)")
 
 
 def test_a_finished_result_is_returned_and_not_made_again(task, weights, tmp_path):

@@ -176,21 +176,21 @@ def evaluate_linear_probe(
 ) -> dict[str, Any]:
     """Classify the test images by a linear classifier on frozen features; arguments as in `evaluate_knn`.
 
-    The penalty is chosen on validation images; the choice stands in `folds` of the result.
+    The penalty is chosen by cross-validation inside the training images, whole groups at a time; the choice
+    and its losses stand in `folds` of the result.
     """
 
     def judge(features: Features, split: Split) -> tuple[Told, dict[str, Any]]:
-        learnt, watched = task.learnt_from(split), task.watched(split)
+        learnt = task.learnt_from(split)
         probe = fit_linear_probe(
             features[learnt],
             task.labels[learnt],
-            features[watched],
-            task.labels[watched],
+            [task.items[index].group for index in learnt.tolist()],
             num_classes=len(task.classes),
             balanced=config.balanced,
+            seed=seed_for(config.seed, "split", split.name),
         )
-        losses = {f"{c:g}": loss for c, loss in probe.val_log_loss.items()}
-        return probe.probabilities, {"c": probe.c, "val_log_loss": losses}
+        return probe.probabilities, probe.record()
 
     job = _Job(task, weights, out, config, device, like, pretraining_pool, store, resume, overwrite)
     return _evaluate("linear-probe", judge, job)

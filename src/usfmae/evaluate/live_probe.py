@@ -6,7 +6,7 @@ import numpy as np
 
 from usfmae.base.input_spec import InputSpec
 from usfmae.evaluate.feature_rank import effective_rank
-from usfmae.evaluate.linear_probe import fit_linear_probe
+from usfmae.evaluate.linear_probe import fit_fixed_probe
 from usfmae.evaluate.live import Live, Sides
 from usfmae.evaluate.live_knn import KnnJudge
 from usfmae.evaluate.protocol import Task
@@ -16,21 +16,16 @@ from usfmae.models.encoder import Encoder
 def judge_linearly(sides: Sides) -> list[dict[str, object]]:
     """Balanced logistic regression, fitted to the training images and scored on the validation images.
 
-    Its penalty is fixed (`linear_probe.DEFAULT_C`): the validation images are what is scored, so nothing may
-    be chosen on them, and a curve whose penalty jumped from look to look would be harder to read. Patients
-    are on one side only, as in the split. `usfmae evaluate linear-probe`, which chooses its penalty, may give
-    a little more.
+    Its penalty is fixed (`linear_probe.DEFAULT_C`): one fit per look instead of 31, and a curve whose penalty
+    jumped from look to look would be harder to read. Patients are on one side only, as in the split.
+    `usfmae evaluate linear-probe`, which chooses its penalty inside the training images, may give a little
+    more.
 
     Returns:
         Lines for the metrics log: task, metric (linear_macro_f1, linear_auroc), value, low, high.
     """
-    probe = fit_linear_probe(
-        sides.train,
-        sides.train_labels,
-        sides.val[:0],
-        sides.val_labels[:0],
-        num_classes=len(sides.task.classes),
-        balanced=True,
+    probe = fit_fixed_probe(
+        sides.train, sides.train_labels, num_classes=len(sides.task.classes), balanced=True
     )
     return sides.lines("linear", probe.probabilities(sides.val))
 

@@ -162,7 +162,7 @@ def finish_result(
         **_leak_metrics(predictions, task, bootstrap),
         "folds": [_fold_record(fold, task, bootstrap) for fold in folds],
         "bootstrap": {**bootstrap.model_dump(), "num_skipped": scored.num_skipped, "over": task.group_kind},
-        "notes": result_notes(task),
+        "notes": [*result_notes(task), *_fold_notes(folds)],
         **facts,
     }
     write_predictions(out / PREDICTIONS_FILE, predictions)
@@ -243,6 +243,11 @@ def result_notes(task: Task) -> list[str]:
     for split in task.splits:
         notes += [note for note in split.notes if note not in notes]
     return notes
+
+
+def _fold_notes(folds: Sequence[FoldResult]) -> list[str]:
+    """What a method has to say of some splits."""
+    return [f"{fold.split.name}: {fold.facts['note']}" for fold in folds if "note" in fold.facts]
 
 
 def _refuse_changes(
