@@ -54,6 +54,25 @@ def test_a_larger_batch_reaches_back_over_as_many_images():
     assert EmaConfig().per_step(256) is None
 
 
+def test_an_average_that_keeps_nothing_is_the_weights():
+    net, optimizer, average = averaged_net(EmaConfig(decay=0.0).per_step(8))
+    for number, value in enumerate((4.0, 1 / 3, 0.1), start=1):
+        step_to(net, optimizer, value)
+        average(number)
+        assert torch.equal(optimizer.state[net.weight]["ema"], net.weight)
+
+
+def test_settled_weights_are_the_averages():
+    net, optimizer, average = averaged_net(0.5)
+    average.settle()  # nothing was stepped: nothing moves
+    for number, value in enumerate((4.0, 8.0), start=100):
+        step_to(net, optimizer, value)
+        average(number)
+    average.settle()
+    assert net.weight.tolist() == [[6.0, 6.0]]
+    assert net.bias.tolist() == [6.0]
+
+
 def test_averages_are_where_the_weights_were_and_the_weights_come_back():
     net, optimizer, average = averaged_net(0.5)
     for value in (4.0, 8.0):

@@ -21,12 +21,12 @@ KEY = "ema"
 
 
 class EmaConfig(Config):
-    """An average of the encoder's weights beside them."""
+    """An average of weights beside them."""
 
-    decay: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the average that stays in a step of 256 images, for example 0.999; None for no average. A step
-    of B images keeps decay^(B / 256), so that the average reaches back over the same number of images
-    (Busbridge et al. 2023, "How to scale your EMA")."""
+    decay: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the average that stays in a step of 256 images, for example 0.999; None for no average, 0 for
+    one that is the weights themselves. A step of B images keeps decay^(B / 256), so that the average reaches
+    back over the same number of images (Busbridge et al. 2023, "How to scale your EMA")."""
 
     def per_step(self, global_batch: int) -> float | None:
         """Share that stays in a step of so many images; None for no average."""
@@ -80,6 +80,12 @@ class WeightAverage:
             with torch.no_grad():
                 for parameter, value in before.items():
                     parameter.copy_(value)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Put the averages where the weights are, for good."""
+        for parameter in self._stepped():
+            parameter.copy_(self.optimizer.state[parameter].get(KEY, parameter))
 
     def _stepped(self) -> list[Tensor]:
         # An optimiser fills the state of a parameter at its first step if it finds it empty: not before.
