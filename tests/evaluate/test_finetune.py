@@ -4,12 +4,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from small_finetune import FOLDS, outcome, tiny
 
 from usfmae.base.errors import FolderError, TrainingError
 from usfmae.base.files import read_json
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.interrupt import Interrupted
-from usfmae.engine.loop import LoopConfig
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
@@ -24,27 +24,8 @@ from usfmae.evaluate.fold_training import (
 )
 from usfmae.evaluate.predictions import read_predictions
 from usfmae.evaluate.protocol import TaskConfig, load_task
-from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.classifier import load_classifier
 from usfmae.models.vit import ViTConfig
-
-FOLDS = ("fold-2", "fold-3")
-
-
-def tiny(task, **changes):
-    settings = {
-        "task": task.config,
-        "bootstrap": BootstrapConfig(num_resamples=100),
-        "network": ViTConfig(size="ti", image_px=16, patch_px=8),
-        "augment": AugmentConfig(scale=(0.8, 1.0)),
-        "loop": LoopConfig(checkpoint_steps=2, log_steps=1, precision="fp32"),
-        "epochs": 2.0,
-        "batch": 8,
-        "watch_epochs": 1.0,
-        "threads": 1,
-        **changes,
-    }
-    return FinetuneConfig(**settings)
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +34,6 @@ def undisturbed(task, weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("results") / "undisturbed"
     finetune(task, weights, out=out, config=tiny(task))
     return out
-
-
-def outcome(out):
-    """What must not depend on interruptions: weights, predictions, metrics and losses."""
-    result = read_json(out / "result.json")
-    losses = [line["loss"] for line in read_metrics(out / "metrics.jsonl") if line["kind"] == "train"]
-    return (
-        [(out / f"folds/{fold}/classifier.safetensors").read_bytes() for fold in FOLDS],
-        (out / "predictions.csv").read_bytes(),
-        result["metrics"],
-        losses,
-    )
 
 
 def test_it_learns_to_tell_the_fake_lesions_apart(fake_bus_bra, tmp_path):

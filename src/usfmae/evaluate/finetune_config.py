@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from usfmae.base.config import Config
+from usfmae.engine.ema import EmaConfig
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
@@ -46,6 +47,13 @@ class FinetuneConfig(Config):
 
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Probability spread over all classes."""
+
+    mixup: float = Field(default=0.0, ge=0)
+    """Alpha of mixup: images of a batch are laid over each other in shares drawn from Beta(alpha, alpha), and
+    so are their labels; 0 for none. 0.2 on ImageNet in the paper, 0.8 in MAE's recipe for fine-tuning."""
+
+    ema: EmaConfig = EmaConfig()
+    """A moving average of all weights, which is tested and kept in their place; off by default."""
 
     balanced: bool = False
     """Weigh each class by the inverse of its number of images."""

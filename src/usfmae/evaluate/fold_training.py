@@ -1,6 +1,7 @@
 """One network trained on one split: its batches, its loss, and what it says about images."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -16,6 +17,7 @@ from usfmae.base.seeds import rng_for, seed_for
 from usfmae.datasets.splits import Split
 from usfmae.engine.augment import augment_batch, whole_batch
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision, to_input
+from usfmae.engine.ema import WeightAverage
 from usfmae.engine.looks import Looks
 from usfmae.engine.loop import Batch, LoopResult, train
 from usfmae.engine.optim import build_optimizer
@@ -23,6 +25,7 @@ from usfmae.engine.sampler import batch_indices, steps_in
 from usfmae.engine.schedule import make_schedule
 from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate.finetune_config import FinetuneConfig
+from usfmae.evaluate.mixup import draw_pairs, mix, with_partners
 from usfmae.evaluate.protocol import Task
 from usfmae.evaluate.statistics import score_with_intervals
 from usfmae.models.classifier import Classifier
@@ -50,12 +53,19 @@ class FinetuneBatches:
     seed: int
     """Of this split."""
 
+    mixup: float = 0.0
+    """Alpha of mixup; 0 for none."""
+
     def __call__(self, step: int) -> Batch:
-        """Grey bytes "b p p" and classes "b"."""
+        """Grey bytes "b p p" and classes "b"; with mixup the same of partners, and shares "b"."""
         indices = batch_indices(step, num_images=len(self.images), global_batch=self.batch, seed=self.seed)
         rng = rng_for(self.seed, "augment", step)
         views = augment_batch(self.images[indices], image_px=self.image_px, config=self.augment, rng=rng)
-        return torch.from_numpy(views), torch.from_numpy(self.labels[indices])
+        batch = torch.from_numpy(views), torch.from_numpy(self.labels[indices])
+        if not self.mixup:
+            return batch
+        rng = rng_for(self.seed, "mixup", step)
+        return with_partners(batch, draw_pairs(len(indices), alpha=self.mixup, rng=rng))
 
     def from_step(self, first: int) -> Iterator[Batch]:
         """All batches from `first` on, without end."""
@@ -64,7 +74,8 @@ class FinetuneBatches:
 
 @dataclass(frozen=True, eq=False)
 class FinetuneStep:
-    """The loss of a batch: cross-entropy against smoothed labels, each class weighted."""
+    """The loss of a batch: cross-entropy against smoothed labels, each class weighted. Of mixed images it is
+    the mean of the losses for both labels, weighted by their shares."""
 
     input_spec: InputSpec
     """Standardisation, applied on the device."""
@@ -76,13 +87,23 @@ class FinetuneStep:
     """Probability spread over all classes (Szegedy et al. 2016, sec. 7)."""
 
     def __call__(self, module: nn.Module, batch: Batch) -> Tensor:
-        """Mean over the images of the batch."""
-        views, labels = batch
+        """Mean over the images of the batch, which are mixed if it has partners."""
+        views, labels, *mixed = batch
         device = next(module.parameters()).device
-        labels = labels.to(device, non_blocking=True)
-        logits = module(to_input(views, self.input_spec, device)).float()
+        images = to_input(views, self.input_spec, device)
+        if not mixed:
+            return self._losses(module(images).float(), labels).mean()
+        partners, other_labels, share = mixed
+        share = share.to(device, non_blocking=True)
+        logits = module(mix(images, to_input(partners, self.input_spec, device), share)).float()
+        return mix(self._losses(logits, labels), self._losses(logits, other_labels), share).mean()
+
+    def _losses(
+        self, logits: Float32[Tensor, "b class"], labels: Int64[Tensor, " b"]
+    ) -> Float32[Tensor, " b"]:
+        labels = labels.to(logits.device, non_blocking=True)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
-        return (loss * self.class_weights.to(device)[labels]).mean()
+        return loss * self.class_weights.to(logits.device)[labels]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,16 +128,20 @@ class ValidationWatch:
     looks: Looks
     """When."""
 
+    average: WeightAverage | None = None
+    """Looked at instead of the weights, since it is what will be tested."""
+
     def __call__(self, step: int) -> list[dict[str, object]]:
         """Lines with task, metric (val_macro_f1, val_auroc), value, low and high."""
         if not len(self.val) or not self.looks.due(step):
             return []
-        probabilities = class_probabilities(
-            self.module,
-            self.task.images[self.val],
-            input_spec=self.input_spec,
-            precision=self.config.loop.precision,
-        )
+        with nullcontext() if self.average is None else self.average.in_place():
+            probabilities = class_probabilities(
+                self.module,
+                self.task.images[self.val],
+                input_spec=self.input_spec,
+                precision=self.config.loop.precision,
+            )
         scored = score_with_intervals(
             self.task.labels[self.val],
             probabilities,
@@ -137,7 +162,7 @@ def train_on_split(
     """Train `module` for the epochs of `config`, or go on from the newest checkpoint in `out`.
 
     Args:
-        module: on its device; holds the last weights afterwards.
+        module: on its device; holds the last weights afterwards, or their average if there is one.
         task: images and labels.
         split: its training images are learnt from.
         input_spec: what the network sees.
@@ -152,10 +177,15 @@ def train_on_split(
     labels = task.labels[learnt]
     seed = seed_for(config.seed, "split", split.name)
     batches = FinetuneBatches(
-        task.images[learnt], labels, input_spec.image_px, config.batch, config.augment, seed
+        task.images[learnt], labels, input_spec.image_px, config.batch, config.augment, seed, config.mixup
     )
     steps_per_epoch = len(learnt) / config.batch
     total = steps_in(config.epochs, num_images=len(learnt), global_batch=config.batch)
+    optimizer = build_optimizer(
+        module, config.optim, layer_of=module.encoder.layer_of, encoder_prefix="encoder."
+    )
+    decay = config.ema.per_step(config.batch)
+    average = None if decay is None else WeightAverage(optimizer, list(module.parameters()), decay)
     watch = ValidationWatch(
         module=module,
         input_spec=input_spec,
@@ -163,8 +193,9 @@ def train_on_split(
         val=task.watched(split),
         config=config,
         looks=Looks.every(config.watch_epochs, steps_per_epoch=steps_per_epoch, total_steps=total),
+        average=average,
     )
-    return train(
+    done = train(
         module,
         FinetuneStep(
             input_spec, balancing_weights(labels, len(task.classes), config.balanced), config.label_smoothing
@@ -172,18 +203,19 @@ def train_on_split(
         batches.from_step,
         out=out,
         config=config.loop,
-        optimizer=build_optimizer(
-            module, config.optim, layer_of=module.encoder.layer_of, encoder_prefix="encoder."
-        ),
+        optimizer=optimizer,
         schedule=make_schedule(
             config.optim, global_batch=config.batch, steps_per_epoch=steps_per_epoch, total_steps=total
         ),
         clip_norm=config.optim.clip_norm,
         steps_per_epoch=steps_per_epoch,
         seed=seed,
-        hooks=[watch],
+        hooks=[watch] if average is None else [average, watch],
         title=f"{task.name} {split.name}",
     )
+    if average is not None:
+        average.settle()
+    return done
 
 
 def class_probabilities(

@@ -1,0 +1,40 @@
+"""A fine-tuning that takes seconds, and what of it must not depend on interruptions."""
+
+from usfmae.base.files import read_json
+from usfmae.engine.loop import LoopConfig
+from usfmae.engine.metrics_log import read_metrics
+from usfmae.engine.views import AugmentConfig
+from usfmae.evaluate.finetune_config import FinetuneConfig
+from usfmae.evaluate.statistics import BootstrapConfig
+from usfmae.models.vit import ViTConfig
+
+FOLDS = ("fold-2", "fold-3")
+
+
+def tiny(task, **changes):
+    """Two epochs of five batches on each fold; other settings by name."""
+    settings = {
+        "task": task.config,
+        "bootstrap": BootstrapConfig(num_resamples=100),
+        "network": ViTConfig(size="ti", image_px=16, patch_px=8),
+        "augment": AugmentConfig(scale=(0.8, 1.0)),
+        "loop": LoopConfig(checkpoint_steps=2, log_steps=1, precision="fp32"),
+        "epochs": 2.0,
+        "batch": 8,
+        "watch_epochs": 1.0,
+        "threads": 1,
+        **changes,
+    }
+    return FinetuneConfig(**settings)
+
+
+def outcome(out):
+    """What must not depend on interruptions: weights, predictions, metrics and losses."""
+    result = read_json(out / "result.json")
+    losses = [line["loss"] for line in read_metrics(out / "metrics.jsonl") if line["kind"] == "train"]
+    return (
+        [(out / f"folds/{fold}/classifier.safetensors").read_bytes() for fold in FOLDS],
+        (out / "predictions.csv").read_bytes(),
+        result["metrics"],
+        losses,
+    )
