@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from usfmae.base import logs
 from usfmae.base.errors import FolderError, LeakError, SettingError
 from usfmae.base.files import read_json
 from usfmae.evaluate.contamination import PretrainingPool
@@ -118,6 +119,19 @@ def test_each_task_is_parted_by_what_its_set_says_of_its_images(finished, tmp_pa
     record = findings_record(findings)["subgroups"]
     assert [one["encoder"] for one in record] == ["ours", "scratch"]
     assert record[0]["by"][0]["parts"][0]["metrics"]["auroc"]["why"].startswith("not defined")
+
+
+def test_each_part_of_the_waiting_is_counted(finished, tmp_path, monkeypatch, caplog):
+    # Where stderr is no terminal a bar writes lines, here at every count.
+    monkeypatch.setattr(logs, "LINE_EVERY_S", -1.0)
+    with caplog.at_level("INFO", logger="usfmae"):
+        write_plan_page(tmp_path / "p.html", gather(finished), title="t")
+    said = [record.getMessage() for record in caplog.records]
+    shown = [words.split(" ", 1)[0] for words in said]
+    # 2 encoders x 2 ways; each way's rival in 2 metrics; each encoder's strongest way, and its features.
+    assert shown == ["score"] * 4 + ["thresholds"] * 2 + ["compare"] * 4 + ["lay"] * 2 + ["draw"]
+    assert said[3].startswith("score 4/4 bus-bra, scratch, linear-probe")
+    assert said[-2].startswith("lay out features 2/2 bus-bra, scratch")
 
 
 def test_few_labels_are_drawn_anew_by_each_seed(fake_bus_bra, weights, tmp_path):

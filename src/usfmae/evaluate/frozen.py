@@ -12,7 +12,7 @@ from pydantic import Field
 
 from usfmae.base.config import Config
 from usfmae.base.files import read_json, write_by
-from usfmae.base.logs import get_logger
+from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.seeds import seed_for
 from usfmae.datasets.splits import Split
 from usfmae.engine.devices import DeviceName, PrecisionName, pick_device, set_up_cpu
@@ -303,16 +303,19 @@ def _evaluate(
             lambda path: np.savez(path, features=features[tested].astype(np.float16)),
         )
     folds = []
-    for split in task.splits:
-        told, facts = judge(features, split)
-        watched = task.watched(split)
-        on_validation = (
-            fold_predictions(task, split, told(features[watched]), on_validation=True)
-            if len(watched)
-            else None
-        )
-        on_test = fold_predictions(task, split, told(features[split.test]))
-        folds.append(FoldResult(split, on_test, on_validation, facts))
+    with progress_bar(method, total=len(task.splits)) as bar:
+        for split in task.splits:
+            bar.say(split.name)
+            told, facts = judge(features, split)
+            watched = task.watched(split)
+            on_validation = (
+                fold_predictions(task, split, told(features[watched]), on_validation=True)
+                if len(watched)
+                else None
+            )
+            on_test = fold_predictions(task, split, told(features[split.test]))
+            folds.append(FoldResult(split, on_test, on_validation, facts))
+            bar.advance()
     return finish_result(
         job.out,
         task,

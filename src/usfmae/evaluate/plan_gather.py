@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 from sklearn.manifold import TSNE
 
+from usfmae.base.logs import progress_bar
 from usfmae.evaluate.frozen import FEATURES_FILE
 from usfmae.evaluate.metrics import predicted_classes
 from usfmae.evaluate.plan import Cell
@@ -38,10 +40,13 @@ def gather(run: PlanRun) -> PlanFindings:
         for task in plan.tasks
         for entry in strongest([entry for entry in entries if entry.task == task.name])
     ]
-    decided = {
-        (entry.task, entry.encoder, entry.way): decisions_of(entry, run.cells, out, plan.bootstrap)
-        for entry in shown
-    }
+    decided = {}
+    with progress_bar("thresholds and temperatures", total=len(shown)) as bar:
+        for entry in shown:
+            bar.say(f"{entry.task}, {entry.encoder}, {entry.way}")
+            key = (entry.task, entry.encoder, entry.way)
+            decided[key] = decisions_of(entry, run.cells, out, plan.bootstrap)
+            bar.advance()
     first = plan.encoders[0].name
     return PlanFindings(
         plan=plan,
@@ -82,25 +87,32 @@ def _subgroups(entry: Entry, run: PlanRun) -> tuple[Subgroups, ...]:
 def _feature_maps(cells: Sequence[Cell], out: Path, seed: int) -> list[FeatureMap]:
     """The features of each encoder's first split that has some, laid out by t-SNE (van der Maaten and Hinton
     2008)."""
-    maps: dict[tuple[str, str], FeatureMap] = {}
+    held: dict[tuple[str, str], Cell] = {}
     for cell in cells:
-        key = (cell.task.name, cell.encoder.name)
-        path = out / cell.folder / FEATURES_FILE
-        if key in maps or cell.seed != seed or not path.exists():
-            continue
-        told = read_predictions(out / cell.folder / PREDICTIONS_FILE)
-        with np.load(path) as file:
-            features = file["features"].astype(np.float32)
-        if len(features) < MIN_POINTS:
-            continue
-        spread = features.std(axis=0)
-        standard = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
-        perplexity = min(30.0, (len(features) - 1) / 3)
-        layout = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(standard)
-        maps[key] = FeatureMap(
-            cell.task.name, cell.encoder.name, cell.split, layout, told.labels, told.classes
-        )
-    return list(maps.values())
+        if cell.seed == seed and (out / cell.folder / FEATURES_FILE).exists():
+            held.setdefault((cell.task.name, cell.encoder.name), cell)
+    maps = []
+    with progress_bar("lay out features", total=len(held)) as bar:
+        for cell in held.values():
+            bar.say(f"{cell.task.name}, {cell.encoder.name}")
+            with np.load(out / cell.folder / FEATURES_FILE) as file:
+                features = file["features"].astype(np.float32)
+            if len(features) >= MIN_POINTS:
+                told = read_predictions(out / cell.folder / PREDICTIONS_FILE)
+                names = cell.task.name, cell.encoder.name, cell.split
+                maps.append(FeatureMap(*names, _layout(features), told.labels, told.classes))
+            bar.advance()
+    return maps
+
+
+def _layout(features: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n 2"]:
+    spread = features.std(axis=0)
+    standard = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    points: Float32[np.ndarray, "n 2"] = TSNE(
+        perplexity=perplexity, init="pca", random_state=0
+    ).fit_transform(standard)
+    return points
 
 
 def _worst(entry: Entry, run: PlanRun) -> list[Worst]:

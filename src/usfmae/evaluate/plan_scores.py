@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from usfmae.base.files import read_json
+from usfmae.base.logs import progress_bar
 from usfmae.evaluate.compare import in_order_of
 from usfmae.evaluate.delong import delong_test
 from usfmae.evaluate.folds_and_seeds import MeanOverRuns, corrected_t_test, mean_over_runs
@@ -123,19 +124,19 @@ def entries_of(plan: Plan, cells: Sequence[Cell], out: Path) -> list[Entry]:
     """
     found = []
     keys = dict.fromkeys((cell.task.name, cell.encoder.name, cell.way.name) for cell in cells)
-    for task, encoder, way in keys:
-        mine = [
-            cell
-            for cell in cells
-            if (cell.task.name, cell.encoder.name, cell.way.name) == (task, encoder, way)
-        ]
-        whole = [
-            seed
-            for seed in plan.seeds
-            if all((out / cell.folder / RESULT_FILE).exists() for cell in mine if cell.seed == seed)
-        ]
-        if whole:
-            found.append(_entry([cell for cell in mine if cell.seed in whole], whole, out, plan.bootstrap))
+    with progress_bar("score", total=len(keys)) as bar:
+        for key in keys:
+            bar.say(", ".join(key))
+            mine = [cell for cell in cells if (cell.task.name, cell.encoder.name, cell.way.name) == key]
+            whole = [
+                seed
+                for seed in plan.seeds
+                if all((out / cell.folder / RESULT_FILE).exists() for cell in mine if cell.seed == seed)
+            ]
+            if whole:
+                mine = [cell for cell in mine if cell.seed in whole]
+                found.append(_entry(mine, whole, out, plan.bootstrap))
+            bar.advance()
     return found
 
 
@@ -143,12 +144,20 @@ def comparisons_of(plan: Plan, entries: Sequence[Entry]) -> list[Comparison]:
     """The plan's first encoder against each other one, in every way on every task."""
     first = plan.encoders[0].name
     found: list[Comparison] = []
-    for metric in TESTED:
-        made = []
-        for ours in entries:
-            if ours.encoder == first:
-                rivals = [e for e in entries if (e.task, e.way) == (ours.task, ours.way) and e is not ours]
-                made += [compare_entries(ours, rival, metric, plan.bootstrap) for rival in rivals]
+    pairs = [
+        (ours, rival)
+        for ours in entries
+        for rival in entries
+        if ours.encoder == first and (rival.task, rival.way) == (ours.task, ours.way) and rival is not ours
+    ]
+    by_metric: dict[str, list[Comparison]] = {metric: [] for metric in TESTED}
+    with progress_bar("compare", total=len(pairs) * len(TESTED)) as bar:
+        for metric, made in by_metric.items():
+            for ours, rival in pairs:
+                bar.say(f"{ours.task}, {ours.way}: {rival.encoder}, {metric}")
+                made.append(compare_entries(ours, rival, metric, plan.bootstrap))
+                bar.advance()
+    for made in by_metric.values():
         known = [one for one in made if one.p is not None]
         adjusted = holm_correction([one.p for one in known if one.p is not None]).adjusted if known else ()
         by_pair = dict(zip(map(id, known), adjusted, strict=True))

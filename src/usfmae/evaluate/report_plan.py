@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from usfmae.base.logs import progress_bar
 from usfmae.base.page import UNKNOWN, count, duration, table, write_page
 from usfmae.evaluate.plan_findings import PlanFindings
 from usfmae.evaluate.plan_scores import Entry
@@ -24,7 +25,11 @@ def write_plan_page(path: Path, findings: PlanFindings, *, title: str) -> None:
         FolderError: it cannot be written.
     """
     parts = [_overview(findings)]
-    parts += [task_section(task.name, findings) for task in findings.plan.tasks]
+    with progress_bar("draw the page", total=len(findings.plan.tasks)) as bar:
+        for task in findings.plan.tasks:
+            bar.say(task.name)
+            parts.append(task_section(task.name, findings))
+            bar.advance()
     parts += [_card_section(findings.card), _made_section(findings)]
     done, failed = len(findings.state.done), len(findings.state.failed)
     waiting = len(findings.state.elsewhere)
