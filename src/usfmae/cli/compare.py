@@ -40,7 +40,10 @@ def compare(
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Encoders against each other: every task, way and seed of a plan, one budget, one page."""
+    """Encoders against each other: every task, way and seed of a plan, one budget, one page.
+
+    Exit status 0: every cell is there; 3: some failed, which the page and stderr name, and the rest is done.
+    """
     from usfmae.base.files import write_json
     from usfmae.cli.evaluate import pretraining_pool
     from usfmae.evaluate.plan import read_plan
@@ -83,6 +86,8 @@ def compare(
     write_plan_page(out / PAGE, findings, title=f"Comparison: {plan.stem}")
     _say(findings_record(findings))
     typer.echo(f"open {out / PAGE}")
+    if findings.state.failed:
+        raise typer.Exit(3)
 
 
 def _other(words: list[str], number: int) -> "subprocess.Popen[bytes]":

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
 from usfmae.base.config import with_settings
@@ -21,6 +20,7 @@ from usfmae.base.files import claim_folder, read_json, write_json
 from usfmae.base.logs import get_logger
 from usfmae.base.record import made_by
 from usfmae.engine.devices import DeviceName
+from usfmae.engine.memory import ran_out
 from usfmae.evaluate.contamination import PretrainingPool, check_contamination
 from usfmae.evaluate.features import FeatureStore
 from usfmae.evaluate.fold_folders import locked
@@ -158,6 +158,7 @@ class PlanRun:
             if key in seen or not isinstance(weights, Path) or cell.encoder.encoder != "vit":
                 continue
             seen.add(key)
+            log.info("looking for test images of %s %s in the pool of %s", *key)
             config = self.config_of(cell)
             pool = self._pool(cell, config)
             if pool is None:
@@ -223,8 +224,8 @@ class PlanRun:
             )
         except (TrainingError, WeightsError) as error:
             reason = error.message
-        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _is_memory(error):
+        except (MemoryError, RuntimeError) as error:
+            if not _is_memory(error):
                 raise
             reason = f"out of memory ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
         else:
@@ -266,7 +267,7 @@ def _is_there(cell: Cell) -> bool:
     return not isinstance(weights, Path) or weights.exists()
 
 
-def _is_memory(error: RuntimeError) -> bool:
-    """Whether it says that memory ran out: CUDA has a class of its own, the CPU allocator only words."""
+def _is_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out: most allocators have only words for it, each its own."""
     said = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in said or "out of memory" in said
+    return ran_out(error) or "not enough memory" in said or "out of memory" in said
