@@ -4,8 +4,7 @@ import os
 import sys
 from types import ModuleType
 
-ALONE = "PYTEST_XDIST_WORKER" not in os.environ
-os.environ.setdefault("OMP_NUM_THREADS", "2" if ALONE else "1")  # one core for each of several workers
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 from beartype import BeartypeConf, beartype
