@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from small_loop import TOTAL, batch, batches_from, equal, run
+from small_loop import TOTAL, batch, batches_from, equal, run, until_written
 
 from usfmae.base.errors import TrainingError
 from usfmae.base.interrupt import Interrupted
@@ -125,7 +125,12 @@ def test_no_checkpoint_is_written_while_steps_are_left_out(tmp_path):
     # Due after 2, 4, 6, 8 ... steps; the fourth to the sixth are bad, so that of 4 waits for the seventh.
     # Hooks run before the checkpoint of their step.
     seen = []
-    look = lambda step: seen.append([c.step for c in find_checkpoints(tmp_path)]) or []  # noqa: E731
+
+    def look(_step):
+        until_written()
+        seen.append([c.step for c in find_checkpoints(tmp_path)])
+        return []
+
     run(
         tmp_path,
         batches=with_nan_at(3, 4, 5),

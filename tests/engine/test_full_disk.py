@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_loop import until_written
 from torch import nn
 
 from usfmae.base.errors import FolderError
@@ -46,16 +47,18 @@ def full_during(steps: range):
     def batches(first: int) -> Iterator[tuple[torch.Tensor, ...]]:
         for number in range(first, TOTAL):
             made = (torch.randn(4, 4, generator=torch.Generator().manual_seed(number)),)
+            until_written()
             if number in steps:
                 with largest_file(100_000):
                     yield made
+                    until_written()
             else:
                 yield made
 
     return batches
 
 
-def run(out: Path, *, full: range = range(0), hooks=()) -> nn.Module:
+def run(out: Path, *, full: range = range(0), hooks=(), **config) -> nn.Module:
     torch.manual_seed(0)
     module = nn.Linear(4, 20_000)  # 400 kB
     train(
@@ -63,7 +66,7 @@ def run(out: Path, *, full: range = range(0), hooks=()) -> nn.Module:
         lambda net, part: net(part[0]).square().mean(),
         full_during(full),
         out=out,
-        config=LoopConfig(precision="fp32", checkpoint_steps=2, log_steps=1),
+        config=LoopConfig(precision="fp32", checkpoint_steps=2, log_steps=1, **config),
         optimizer=build_optimizer(module, OptimConfig()),
         schedule=Schedule(peak=0.05, floor=0, warmup_steps=2, total_steps=TOTAL),
         clip_norm=1.0,
@@ -74,11 +77,12 @@ def run(out: Path, *, full: range = range(0), hooks=()) -> nn.Module:
     return module
 
 
-def test_a_full_disk_at_a_checkpoint_keeps_the_one_before_and_the_run(tmp_path, caplog):
+@pytest.mark.parametrize("background", [True, False])
+def test_a_full_disk_at_a_checkpoint_keeps_the_one_before_and_the_run(tmp_path, caplog, background):
     undisturbed = run(tmp_path / "whole")
     kept = []
     watch = lambda step: kept.append([c.step for c in find_checkpoints(tmp_path / "cut")]) or []  # noqa: E731
-    module = run(tmp_path / "cut", full=range(3, 8), hooks=[watch])
+    module = run(tmp_path / "cut", full=range(3, 8), hooks=[watch], async_checkpoints=background)
     # Hooks run before the checkpoint of their step. 4, 6 and 8 do not fit; 10 does.
     assert kept == [[], [], *[[2]] * 8, [2, 10], [2, 10]]
     assert [c.step for c in find_checkpoints(tmp_path / "cut")] == [10, 12]
@@ -89,10 +93,11 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before_and_the_run(tmp_path, 
     assert not list((tmp_path / "cut").rglob(".partial-*"))
 
 
-def test_a_full_disk_at_the_end_is_an_error_and_the_run_is_finished_later(tmp_path):
+@pytest.mark.parametrize("background", [True, False])
+def test_a_full_disk_at_the_end_is_an_error_and_the_run_is_finished_later(tmp_path, background):
     undisturbed = run(tmp_path / "whole")
     with pytest.raises(FolderError, match="step_00000012: cannot be written") as caught:
-        run(tmp_path / "cut", full=range(11, 12))
+        run(tmp_path / "cut", full=range(11, 12), async_checkpoints=background)
     make_room()  # the batches that were interrupted still hold the limit
     assert caught.value.hint.endswith("(ulimit -f); raise that, then go on with --resume")
     assert find_checkpoints(tmp_path / "cut")[-1].step == 10

@@ -1,5 +1,6 @@
 """A loop of 12 steps on a tiny network, for what can go wrong in one."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from usfmae.engine.loop import LoopConfig, LoopResult, train
 from usfmae.engine.optim import OptimConfig, build_optimizer
+from usfmae.engine.saving import THREAD
 from usfmae.engine.schedule import Schedule
 
 TOTAL = 12
@@ -37,6 +39,7 @@ def run(
     *,
     batches=batches_from,
     step=squared_error,
+    total: int = TOTAL,
     given=None,
     **config,
 ) -> tuple[nn.Module, LoopResult]:
@@ -49,7 +52,7 @@ def run(
         out=out,
         config=LoopConfig(**{"precision": "fp32", "checkpoint_steps": 4, "log_steps": 3, **config}),
         optimizer=build_optimizer(module, OptimConfig()),
-        schedule=Schedule(peak=0.05, floor=0, warmup_steps=2, total_steps=TOTAL),
+        schedule=Schedule(peak=0.05, floor=0, warmup_steps=2, total_steps=total),
         clip_norm=1.0,
         steps_per_epoch=6,
         seed=0,
@@ -60,3 +63,10 @@ def run(
 
 def equal(one: nn.Module, two: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def until_written() -> None:
+    """Wait for the thread that writes a checkpoint, so that what follows does not depend on its speed."""
+    for thread in threading.enumerate():
+        if thread.name == THREAD:
+            thread.join()

@@ -38,6 +38,9 @@ _NAME = re.compile(r"step_\d{8,}")
 """Of our folders; a copy that somebody made beside them is none."""
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
 
+Contents = dict[str, dict[str, Tensor]]
+"""Tensors of a checkpoint by file and name."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -68,17 +71,38 @@ def save_checkpoint(
     if ranks.sharded:
         with ranks.shared(new_folder(path)) as folder:
             _save_shards(folder, step, module, optimizer, ranks)
+        ranks.first(lambda: _forget(run, keep))
     else:
-        ranks.first(lambda: _save_whole(path, step, module, optimizer))
-    ranks.first(lambda: _forget(run, keep))
+        ranks.first(lambda: write_whole(run, step, whole_contents(module, optimizer), keep))
     return Checkpoint(path, step)
 
 
-def _save_whole(path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def whole_contents(module: nn.Module, optimizer: torch.optim.Optimizer) -> Contents:
+    """What a checkpoint of a network that is not in pieces holds: the tensors themselves, no copies."""
+    return {_FILES[0]: module.state_dict(), _FILES[1]: _optimizer_tensors(module, optimizer)}
+
+
+def write_whole(run: Path, step: int, contents: Contents, keep: int) -> None:
+    """Write the checkpoint of `contents` and delete all but the newest `keep`; in any thread.
+
+    Args:
+        run: the run's folder.
+        step: steps done.
+        contents: of `whole_contents`, or a copy; may not change meanwhile.
+        keep: at least 1.
+
+    Raises:
+        FolderError: the disk is full; older checkpoints stay.
+    """
+    _write_files(run / FOLDER / f"step_{step:08d}", step, contents)
+    _forget(run, keep)
+
+
+def _write_files(path: Path, step: int, contents: Contents) -> None:
     with new_folder(path) as folder:
-        save_file(_on_cpu(module.state_dict()), folder / _FILES[0])
-        save_file(_on_cpu(_optimizer_tensors(module, optimizer)), folder / _FILES[1])
-        sums = {name: file_sha256(folder / name) for name in _FILES}
+        for name, tensors in contents.items():
+            save_file(_on_cpu(tensors), folder / name)
+        sums = {name: file_sha256(folder / name) for name in contents}
         write_json(folder / "state.json", {"step": step, "sha256": sums})
 
 

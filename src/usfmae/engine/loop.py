@@ -18,7 +18,7 @@ from usfmae.base.interrupt import Interrupted
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.seeds import seed_for
 from usfmae.engine.bad_steps import LOOKED_AT_ONCE, BadSteps, OnBadStep, SpikeWatch, Unseen, too_many
-from usfmae.engine.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
+from usfmae.engine.checkpoint import find_checkpoints, load_checkpoint
 from usfmae.engine.compiling import CompileName, compiling
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision
 from usfmae.engine.memory import explain_lost_worker, explain_out_of_memory
@@ -26,6 +26,7 @@ from usfmae.engine.meters import RateMeter, peak_memory_gb
 from usfmae.engine.metrics_log import MetricsLog, NoMetrics
 from usfmae.engine.parallel import gradients_kept_back, in_step, recomputing, whole
 from usfmae.engine.ranks import ALONE, ParallelName, Ranks
+from usfmae.engine.saving import saving
 from usfmae.engine.schedule import Schedule
 from usfmae.engine.stopping import stop_on_signal
 from usfmae.engine.utilisation import Utilisation
@@ -67,6 +68,10 @@ class LoopConfig(Config):
 
     keep_checkpoints: int = Field(default=2, ge=1)
     """How many of the newest to keep."""
+
+    async_checkpoints: bool = True
+    """Train on while a thread writes a checkpoint from a copy in host memory: weights and Adam's averages
+    once more, 12 bytes a parameter (16 with `ema`). With fsdp, or no room for the copy, training waits."""
 
     log_steps: int = Field(default=10, ge=1)
     """Steps between lines in metrics.jsonl."""
@@ -167,7 +172,6 @@ def train(
     metrics = MetricsLog(out, step=step) if ranks.leads else NoMetrics()
     meter, start = RateMeter(), time.perf_counter()
     images = 0
-    saved_at: int | None = None
     losses: list[Tensor] = []
     taken: list[int] = []
     bad_steps, unseen = BadSteps(config.on_bad_step, config.max_bad_in_row), Unseen()
@@ -181,22 +185,8 @@ def train(
         except FolderError as error:
             log.warning("%s; the run goes on", error.message)
 
-    def checkpoint(*, needed: bool) -> None:
-        nonlocal saved_at
-        if step == saved_at:
-            return
-        try:
-            save_checkpoint(
-                out, step=step, module=module, optimizer=optimizer, keep=config.keep_checkpoints, ranks=ranks
-            )
-            saved_at = step
-        except FolderError as error:
-            if needed:
-                raise
-            kept = "the checkpoint before is kept" if find_checkpoints(out) else "none was written yet"
-            log.warning("%s; %s, the next one is tried again", error.message, kept)
-
     def give_up(bad: int, batch: Batch | None = None) -> NoReturn:
+        saver.settle()  # the message names the newest checkpoint
         if batch is None or bad != step:
             batch = next(iter(batches_from(bad)))
         raise too_many(out, batch, bad, schedule.lr(bad), seed, bad_steps, ranks.rank, precision)
@@ -209,6 +199,14 @@ def train(
             explain_lost_worker(),
             compiling(module, config.compile, device) as before_forward,
             recomputing(module) if config.activation_checkpointing else nullcontext(),
+            saving(
+                out,
+                module,
+                optimizer,
+                keep=config.keep_checkpoints,
+                background=config.async_checkpoints,
+                ranks=ranks,
+            ) as saver,
         ):
             if first_look is not None and step == 0:
                 log_watch(first_look)
@@ -280,20 +278,21 @@ def train(
                         memory_gb=round(peak_memory_gb(device), 3),
                     )
                     bar.say(f"loss {shown:.4f}  {meter.images_per_s:.0f} images/s")
+                saver.look()
                 for hook in hooks:
                     log_watch(hook)
                 # While steps are left out nobody knows whether the weights are still good, and a resumed run
                 # is to count those steps again: no checkpoint before a step goes well.
                 due = due or step % config.checkpoint_steps == 0
                 if step == total or (due and not bad_steps.in_row):
-                    checkpoint(needed=step == total)
+                    saver.save(step, needed=step == total)
                     due = False
                 if not bad_steps.in_row and ranks.anyone(stop.asked):
                     bad = unseen.first_bad(ranks)
                     if bad is not None:
                         bad_steps.bad()
                         give_up(bad)
-                    checkpoint(needed=True)
+                    saver.save(step, needed=True)
                     raise Interrupted(f"stopped after step {step} of {total}; a checkpoint was written")
     finally:
         metrics.close()

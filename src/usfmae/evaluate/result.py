@@ -35,7 +35,9 @@ RUN_FILE = "run.json"
 RESULT_FILE = "result.json"
 """What came out; there only when all of it is."""
 
-HARMLESS = frozenset({"threads", "use", "loop.activation_checkpointing", "loop.parallel"})
+HARMLESS = frozenset(
+    {"threads", "use", "loop.activation_checkpointing", "loop.async_checkpoints", "loop.parallel"}
+)
 """Settings that change speed, memory or permission but not the result, so a resumed run may change them."""
 
 

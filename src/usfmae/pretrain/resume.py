@@ -19,6 +19,7 @@ HARMLESS = {
     "loop.log_steps",
     "loop.checkpoint_steps",
     "loop.keep_checkpoints",
+    "loop.async_checkpoints",
     "loop.activation_checkpointing",
     "watch.every_epochs",
     "watch.num_pictures",
