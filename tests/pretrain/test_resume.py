@@ -58,6 +58,7 @@ def test_settings_that_change_no_number_may_change_and_are_named(
         small_config,
         checkpoint_steps=1,
         keep_checkpoints=1,
+        async_checkpoints=False,
         log_steps=4,
         activation_checkpointing=True,
         on_bad_step="skip",
