@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import train_together
 from together import end_all, ended_well, finished, losses, process_of, torchrun, wait_until
 
@@ -122,6 +123,14 @@ def test_two_processes_do_what_one_does(runs, name, alone):
 def test_the_encoder_of_a_sharded_run_is_whole(runs):
     one, two = (read_weights(runs / name).tensors for name in ("one", "fsdp"))
     assert {name: tensor.shape for name, tensor in one.items()} == {n: t.shape for n, t in two.items()}
+
+
+def test_the_encoder_of_a_sharded_checkpoint_is_that_of_its_run(runs):
+    newest = find_checkpoints(runs / "fsdp")[-1].path
+    encoder, run = (read_weights(path) for path in (newest, runs / "fsdp"))
+    assert encoder.config == run.config
+    for name, tensor in run.tensors.items():
+        assert torch.equal(encoder.tensors[name], tensor)
 
 
 def test_every_process_writes_its_shard(runs):

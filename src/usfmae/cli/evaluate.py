@@ -23,7 +23,8 @@ WeightsOption = Annotated[
     str,
     typer.Option(
         metavar="FILE|RUN|scratch|imagenet",
-        help="Weights file, run folder, `scratch` for a random start, or `imagenet` (efficientnet-lite0).",
+        help="Weights file, run folder or a checkpoint in it, `scratch` for a random start, or `imagenet` "
+        "(efficientnet-lite0).",
     ),
 ]
 EncoderOption = Annotated[
@@ -119,7 +120,7 @@ def pretraining_pool(
     A random start has seen nothing and ImageNet holds photographs, so there is nothing to look up.
 
     Args:
-        weights: a run folder tells its pools, and those of the runs it started from.
+        weights: a run folder, or a checkpoint in one, tells its pools and those of the runs it started from.
         corpora: pools named by the user; those of the run are looked up besides.
         task: pools prepared in another way cannot be compared with.
     """
@@ -127,13 +128,14 @@ def pretraining_pool(
     from usfmae.base.logs import get_logger
     from usfmae.corpus.shards import CORPUS_FILE, open_corpus
     from usfmae.evaluate.contamination import joint_pool
+    from usfmae.models.checkpoint_weights import run_of
     from usfmae.pretrain.start import pools_seen
 
     if not isinstance(weights, Path):
         return None
     opened = [open_corpus(corpus) for corpus in corpora]
     named = {corpus.sha256 for corpus in opened}
-    record = weights / "run.json"
+    record = run_of(weights) / "run.json"
     missing = []
     for pool in pools_seen(read_json(record)) if record.exists() else []:
         folder = Path(pool["folder"])

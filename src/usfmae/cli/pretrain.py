@@ -43,7 +43,8 @@ def pretrain(
     corpus: Annotated[Path, typer.Option(help="Made by `usfmae corpus build`.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     weights: Annotated[
-        Path | None, typer.Option(help="Start from an MAE, timm or Hugging Face file, or from a run.")
+        Path | None,
+        typer.Option(help="Start from an MAE, timm or Hugging Face file, a run, or RUN/checkpoints/step_X."),
     ] = None,
     device: DeviceOption = "auto",
     watch: Annotated[

@@ -21,6 +21,7 @@ from usfmae.base.config import make_config
 from usfmae.base.errors import WeightsError
 from usfmae.base.files import file_sha256, write_by
 from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
+from usfmae.models.checkpoint_weights import checkpoint_named, newest_checkpoint, read_checkpoint
 from usfmae.models.encoder import Encoder
 from usfmae.models.layouts import MAE_DECODER, infer_vit, to_our_names
 from usfmae.models.opening import load_tensors
@@ -71,7 +72,7 @@ class WeightsFile:
     """Where it was read."""
 
     sha256: str
-    """Hash of the file."""
+    """Hash of the file; of a checkpoint, of its state.json, which holds those of all its files."""
 
     config: ViTConfig
     """Shape of the encoder in it."""
@@ -128,7 +129,7 @@ def load_encoder(path: Path, *, image_px: int | None = None, drop_path: float = 
     """Build the network that a weights file holds, and load it strictly.
 
     Args:
-        path: a run folder, or a .safetensors, .pth, .pt or .bin file.
+        path: a run folder, a checkpoint in one, or a .safetensors, .pth, .pt or .bin file.
         image_px: input side wanted; positions are resampled. None keeps the file's.
         drop_path: stochastic depth for training on.
 
@@ -151,16 +152,22 @@ def read_weights(path: Path) -> WeightsFile:
     """Read a weights file and translate its names.
 
     Args:
-        path: a run folder (its `weights.safetensors` is read) or a file.
+        path: a run folder (its `weights.safetensors` is read), a checkpoint of pretraining (see
+            `checkpoint_weights`) or a file.
 
     Raises:
         WeightsError: missing, damaged, not weights, no vision transformer, or one whose blocks have more.
     """
+    if checkpoint_named(path) is not None:
+        found = read_checkpoint(path)
+        return WeightsFile(path, found.sha256, found.config, found.input_spec, found.tensors, {})
     if path.is_dir():
         if not (path / WEIGHTS_FILE).exists():
+            newest = newest_checkpoint(path)
             raise WeightsError(
                 f"{path}: holds no {WEIGHTS_FILE}",
-                hint="a run writes it when it ends; finish it with --resume",
+                hint="a run writes it when it ends; finish it with --resume"
+                + ("" if newest is None else f", or take its newest checkpoint: {newest}"),
             )
         path = path / WEIGHTS_FILE
     if not path.exists():

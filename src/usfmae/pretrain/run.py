@@ -182,6 +182,7 @@ def _pretrain(
     shard(module, ranks)
     record |= {
         "weights": taken,
+        "input_spec": spec.model_dump(mode="json"),
         "num_parameters": {
             "encoder": count_parameters(module.encoder),
             "decoder": count_parameters(module.decoder),

@@ -1,7 +1,7 @@
-"""What a run starts from: a weights file, or an earlier run with the decoder that its checkpoint kept."""
+"""What a run starts from: a weights file, or an earlier run or one of its checkpoints, with the decoder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from usfmae.base.config import make_config
 from usfmae.base.files import file_sha256, read_json
 from usfmae.base.logs import get_logger
 from usfmae.engine.checkpoint import Checkpoint, find_checkpoints, load_checkpoint
+from usfmae.models.checkpoint_weights import checkpoint_named, run_of
+from usfmae.models.layouts import MAE_DECODER
 from usfmae.models.mae import MaeConfig, MaskedAutoencoder
 from usfmae.models.weights import WeightsFile, load_into, read_weights
 from usfmae.pretrain.config import PretrainConfig
@@ -80,31 +82,37 @@ def read_start(weights: Path, config: PretrainConfig) -> Start:
     """Read a weights file; of an earlier run also the decoder, which its weights file does not hold.
 
     Args:
-        weights: a file, or the folder of a run.
+        weights: a file, the folder of a run, or one of its checkpoints.
         config: of the run that starts from it.
 
     Raises:
         WeightsError: missing, damaged, not weights, or no vision transformer.
         TrainingError: the last checkpoint of the run is damaged.
     """
-    file = read_weights(weights)
+    file, run = read_weights(weights), run_of(weights)
+    checkpoint = checkpoint_named(weights)
+    if checkpoint is not None:  # the decoder in it is taken below, if it fits
+        tensors = {name: t for name, t in file.tensors.items() if not name.startswith(MAE_DECODER)}
+        file = replace(file, tensors=tensors)
     start = partial(Start, weights, file)
-    if not (weights / "run.json").exists():
+    if not (run / "run.json").exists():
         return start({}, {"why": "the weights are not the folder of a run"})
-    record = read_json(weights / "run.json")
+    record = read_json(run / "run.json")
     settings = record.get("made_by", {}).get("settings", {})
     if "model" not in settings:  # of an evaluation
         return start({}, {"why": "the run did not pretrain"})
     start = partial(start, pools=tuple(pools_seen(record)))
     model = make_config(MaeConfig, settings["model"])
-    done = find_checkpoints(weights)
-    if not done or done[-1].step != record.get("total_steps"):
-        return start({}, {"why": "the run has no checkpoint of its end"})
+    if checkpoint is None:
+        done = find_checkpoints(run)
+        if not done or done[-1].step != record.get("total_steps"):
+            return start({}, {"why": "the run has no checkpoint of its end"})
+        checkpoint = done[-1].path
     other = _other_decoder(model, config.model)
     if other:
         return start({}, {"why": f"that of the run has another {other}"})
-    source = {"checkpoint": str(done[-1].path), "sha256": file_sha256(done[-1].path / "state.json")}
-    return start(_decoder_in(done[-1], model), source)
+    source = {"checkpoint": str(checkpoint), "sha256": file_sha256(checkpoint / "state.json")}
+    return start(_decoder_in(checkpoint, model), source)
 
 
 def pools_seen(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -125,9 +133,9 @@ def all_pools(pools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(known.values())
 
 
-def _decoder_in(checkpoint: Checkpoint, model: MaeConfig) -> dict[str, Tensor]:
+def _decoder_in(checkpoint: Path, model: MaeConfig) -> dict[str, Tensor]:
     module = MaskedAutoencoder(model)
-    load_checkpoint(checkpoint, module=module)
+    load_checkpoint(Checkpoint(checkpoint, step=0), module=module)
     return {name: tensor for name, tensor in module.decoder.state_dict().items() if name != _FIXED}
 
 
