@@ -5,8 +5,10 @@ import torch
 from tests.helpers.small_loop import run
 from torch import Tensor, nn
 
+from usfmae.base.config import with_settings
 from usfmae.base.errors import SettingError
-from usfmae.engine.compiling import compiling
+from usfmae.engine.compiling import compiling, copy_gradients
+from usfmae.engine.loop import LoopConfig
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.parallel import recomputing
 
@@ -70,6 +72,27 @@ def test_recomputing_nests_within_compiling_and_both_are_undone():
 def test_cuda_graphs_are_refused_without_a_gpu(tmp_path):
     with pytest.raises(SettingError, match=r"loop\.compile=graphs: CUDA graphs need a GPU"):
         run(tmp_path, Deep(), compile="graphs")
+
+
+@pytest.mark.parametrize("other", ["activation_checkpointing=true", "parallel=fsdp"])
+def test_cuda_graphs_are_refused_with_what_changes_memory_between_replays(other):
+    name = other.split("=")[0]
+    with pytest.raises(SettingError, match=f"compile=graphs cannot be used with {name}.*compile=blocks can"):
+        with_settings(LoopConfig(), ["compile=graphs", other])
+    assert with_settings(LoopConfig(), ["compile=blocks", other]).compile == "blocks"
+
+
+def test_gradients_of_a_part_are_copied_out_of_memory_that_the_next_part_writes_into():
+    net = Deep()
+    net(torch.ones(2, 4)).sum().backward()
+    net.last.bias.grad = None
+    replayed = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    before = {name: grad.clone() for name, grad in replayed.items()}
+    copy_gradients(net)
+    for grad in replayed.values():
+        grad.fill_(7)
+    assert {name for name, p in net.named_parameters() if p.grad is not None} == before.keys()
+    assert all(torch.equal(p.grad, before[name]) for name, p in net.named_parameters() if name in before)
 
 
 def test_a_machine_without_a_compiler_is_told_what_to_install(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -23,7 +24,9 @@ def compiling(module: nn.Module, name: CompileName, device: torch.device) -> Ite
     Blocks of one shape share their code, so a network compiles in the time of its few kinds of block, however
     deep it is, and DDP, FSDP2 and activation checkpointing see the blocks that they know. "graphs" also
     replays a block's kernels as CUDA graphs, which pays where kernels are so small that starting them takes
-    longer than running them.
+    longer than running them. What a replay returns lies in memory that the next replay writes into, and
+    autograd makes such memory the gradients of weights (pytorch/pytorch issue 169545): where a batch comes in
+    parts, they are copied out of it before the next part.
 
     Yields:
         What to call before each forward pass.
@@ -51,12 +54,24 @@ def compiling(module: nn.Module, name: CompileName, device: torch.device) -> Ite
 
     try:
         with forward_through(module, compiled), torch._dynamo.config.patch(recompile_limit=_LIMIT):
-            yield torch.compiler.cudagraph_mark_step_begin if name == "graphs" else _nothing
+            yield partial(_begin_replay, module) if name == "graphs" else _nothing
     except InductorError as error:
         raise SettingError(
             f"loop.compile={name}: this machine cannot compile ({str(error).splitlines()[0]})",
             hint="install a C++ compiler (Debian: apt install g++), or leave loop.compile at off",
         ) from error
+
+
+def _begin_replay(module: nn.Module) -> None:
+    copy_gradients(module)
+    torch.compiler.cudagraph_mark_step_begin()
+
+
+def copy_gradients(module: nn.Module) -> None:
+    """Give gradients memory of their own; before the first part of a batch there are none."""
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            parameter.grad = parameter.grad.clone()
 
 
 def _nothing() -> None:

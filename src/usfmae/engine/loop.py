@@ -83,6 +83,17 @@ class LoopConfig(Config):
     max_bad_in_row: int = Field(default=5, ge=0)
     """Bad steps that may follow each other with skip; one more stops the run."""
 
+    def model_post_init(self, _context: object) -> None:
+        if self.compile != "graphs":
+            return
+        other = "compile=graphs cannot be used with {}; compile=blocks can"
+        if self.activation_checkpointing:  # pytorch/pytorch issue 154306, still open: it fails on replay
+            raise ValueError(other.format("activation_checkpointing"))
+        if (
+            self.parallel == "fsdp"
+        ):  # weights are gathered into other memory each time, where graphs find none
+            raise ValueError(other.format("parallel=fsdp"))
+
 
 @dataclass(frozen=True)
 class LoopResult:
