@@ -5,6 +5,7 @@
 #   bash benchmarks/gpu.sh step      the step against Hugging Face's ViTMAE and the matmul rate; where the rest goes
 #   bash benchmarks/gpu.sh recipes   throughput, data wait and memory of the GPU recipes, which say "estimated"
 #   bash benchmarks/gpu.sh exact     stopped and resumed, in parts, compiled, on several GPUs: the same losses?
+#   bash benchmarks/gpu.sh pause     how long training stands still for a checkpoint
 #   bash benchmarks/gpu.sh limits    what does not fit says what would
 #   bash benchmarks/gpu.sh tests     networks and engine on the GPU
 #
@@ -112,6 +113,10 @@ for run in sys.argv[2:]:
 PYTHON
 }
 
+pause() {
+  "$PYTHON" benchmarks/checkpoint_pause.py --device "$DEVICE" | tee "$OUT/checkpoint-pause.txt"
+}
+
 limits() {
   usfmae pretrain "$RECIPE" --corpus "$CORPUS" --out "$WORK/too-large" --device "$DEVICE" --overwrite \
     --set global_batch=32768 --set loop.accumulate=1 2>&1 | tee "$OUT/too-large.txt" || true
@@ -122,6 +127,6 @@ tests() {
   CUDA_VISIBLE_DEVICES=0 "$PYTHON" -m pytest -q tests/models tests/engine | tee "$OUT/tests.txt"
 }
 
-for piece in "${@:-setup step recipes exact limits tests}"; do
+for piece in "${@:-setup step recipes exact pause limits tests}"; do
   for name in $piece; do "$name"; done
 done
