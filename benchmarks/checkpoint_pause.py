@@ -1,10 +1,10 @@
 """How long does training stand still for a checkpoint, and what does writing it beside cost?
 
 A masked autoencoder (ViT-B/16, decoder of 8 blocks of 512) with Adam's two averages is saved `--rounds` times
-in turn: while the loop waits (`loop.async_checkpoints=false`), and by a thread from a copy. While the thread
-writes, plain matrix products go on as a step's would; their rate, against that of the same products when
-nothing is written, says how many seconds of training the writing takes from the processor. The first of each
-is not counted; the first copy also asks for its memory.
+in turn: while the loop waits (`loop.async_checkpoints=false`), and by a thread from a copy. Seconds are told
+by the clock and by processor time: the second is for a machine that does other things too, and what the
+thread takes of it is what training may lose where no core is free. The first of each is not counted; the
+first copy also asks for its memory.
 
 Run:  python benchmarks/checkpoint_pause.py [--size b] [--rounds 5] [--folder DIR] [--device cuda]
 """
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,9 +28,6 @@ from usfmae.engine.optim import OptimConfig, build_optimizer
 from usfmae.engine.saving import THREAD, saving
 from usfmae.models.mae import DecoderConfig, MaeConfig, MaskedAutoencoder
 from usfmae.models.vit import SIZES, ViTConfig
-
-SIDE = 1024
-"""In numbers, of the products that stand for a step."""
 
 
 def stepped(size: str, device: str) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -47,26 +45,25 @@ def stepped(size: str, device: str) -> tuple[nn.Module, torch.optim.Optimizer]:
     return module, optimizer
 
 
-def work_until(ended: Callable[[], bool], device: str) -> tuple[float, int]:
-    """Seconds and products until it says so."""
-    left, right = torch.randn(2, SIDE, SIDE, device=device)
-    begun, count = time.perf_counter(), 0
-    while not ended():
-        product = torch.mm(left, right)
-        count += 1
-        if product.is_cuda:
-            torch.cuda.synchronize()
-    return time.perf_counter() - begun, count
+def timed(work: Callable[[], None]) -> tuple[float, float]:
+    """Seconds by the clock and of processor time."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - begun, time.process_time() - cpu
 
 
-def writing() -> bool:
-    """Whether the thread of a saver is at work."""
-    return any(thread.name == THREAD for thread in threading.enumerate())
+def until_written() -> None:
+    """Sleep while the thread of a saver is at work."""
+    for thread in threading.enumerate():
+        if thread.name == THREAD:
+            thread.join()
 
 
-def spread(values: list[float]) -> str:
-    """Median, smallest, largest."""
-    return f"{statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f})"
+def spread(times: list[tuple[float, float]]) -> str:
+    """Median, smallest, largest by the clock; median of processor time."""
+    clock, cpu = zip(*times, strict=True)
+    told = f"{statistics.median(clock):.2f} s ({min(clock):.2f} to {max(clock):.2f})"
+    return f"{told}, {statistics.median(cpu):.2f} s of processor time"
 
 
 def main() -> None:
@@ -80,43 +77,36 @@ def main() -> None:
     given = parser.parse_args()
     set_up_cpu(None)
     module, optimizer = stepped(given.size, given.device)
-    waits: list[float] = []
-    copies: list[float] = []
-    writes: list[float] = []
-    lost: list[float] = []
+    waits: list[tuple[float, float]] = []
+    copies: list[tuple[float, float]] = []
+    writes: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         out = Path(name)
         with (
             saving(out, module, optimizer, keep=1, background=False) as waiting,
             saving(out, module, optimizer, keep=1, background=True) as beside,
         ):
-            for number in range(given.rounds + 1):
-                begun = time.perf_counter()
-                waiting.save(2 * number, needed=False)
-                waits.append(time.perf_counter() - begun)
-                until = time.perf_counter() + 5
-                alone_s, alone = work_until(lambda until=until: time.perf_counter() > until, given.device)
-                begun = time.perf_counter()
-                beside.save(2 * number + 1, needed=False)
-                copies.append(time.perf_counter() - begun)
-                beside_s, count = work_until(lambda: not writing(), given.device)
-                writes.append(beside_s)
-                lost.append(beside_s - count * alone_s / alone)
+            for step in range(0, 2 * (given.rounds + 1), 2):
+                waits.append(timed(partial(waiting.save, step, needed=False)))
+                copies.append(timed(partial(beside.save, step + 1, needed=False)))
+                writes.append(timed(until_written))
         num_bytes = sum(path.stat().st_size for path in find_checkpoints(out)[-1].path.iterdir())
-    first, copies, waits, writes, lost = copies[0], copies[1:], waits[1:], writes[1:], lost[1:]
-    ratio = statistics.median(one / two for one, two in zip(waits, copies, strict=True))
+    first, copies, waits, writes = copies[0], copies[1:], waits[1:], writes[1:]
+    medians = {
+        name: [statistics.median(values) for values in zip(*times, strict=True)]
+        for name, times in (("waits", waits), ("copy", copies), ("thread", writes))
+    }
     print(f"{num_bytes / 1e9:.2f} GB; training stands still for")
-    print(f"  {spread(waits)} while the loop waits for the disk")
-    print(f"  {spread(copies)} for the copy ({first:.2f} s for the first): {ratio:.0f} times less")
-    print(
-        f"the thread then writes for {spread(writes)}, which takes {spread(lost)} of work from the processor"
-    )
+    print(f"  {spread(waits)}, while the loop waits for the disk")
+    print(f"  {spread(copies)}, for the copy (the first {first[0]:.2f} s)")
+    print(f"the thread then writes for {spread(writes)}")
     print(
         json.dumps(
             {
                 "benchmark": "checkpoint_pause", "bytes": num_bytes, "rounds": given.rounds,
-                "waits_s": statistics.median(waits), "copy_s": statistics.median(copies),
-                "first_copy_s": first, "ratio": ratio, "lost_s": statistics.median(lost),
+                **{f"{name}_s": clock for name, (clock, _) in medians.items()},
+                **{f"{name}_cpu_s": cpu for name, (_, cpu) in medians.items()},
+                "first_copy_s": first[0], "ratio": medians["waits"][0] / medians["copy"][0],
             }
         )
     )  # fmt: skip
