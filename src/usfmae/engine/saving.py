@@ -128,8 +128,9 @@ class Saver:
 
     def look(self) -> None:
         """Warn of a full disk when it is met, not only at the next checkpoint; waits for nothing."""
-        if self._writing is not None and not self._writing.thread.is_alive():
-            self._finish()
+        write = self._writing
+        if write is not None and not write.thread.is_alive() and isinstance(write.error, FolderError):
+            self._finish()  # other errors wait for `settle`, which raises them on all ranks
 
     def end(self) -> None:
         """Wait for what this rank is writing, for the end of a loop that failed: raises nothing over that."""
