@@ -64,7 +64,7 @@ def compiling(module: nn.Module, name: CompileName, device: torch.device) -> Ite
 
 def _begin_replay(module: nn.Module) -> None:
     copy_gradients(module)
-    torch.compiler.cudagraph_mark_step_begin()
+    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
 
 def copy_gradients(module: nn.Module) -> None:
