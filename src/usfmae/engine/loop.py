@@ -87,11 +87,11 @@ class LoopConfig(Config):
         if self.compile != "graphs":
             return
         other = "compile=graphs cannot be used with {}; compile=blocks can"
-        if self.activation_checkpointing:  # pytorch/pytorch issue 154306, still open: it fails on replay
+        # Fails on replay: pytorch/pytorch issue 154306, still open.
+        if self.activation_checkpointing:
             raise ValueError(other.format("activation_checkpointing"))
-        if (
-            self.parallel == "fsdp"
-        ):  # weights are gathered into other memory each time, where graphs find none
+        # Weights are gathered into other memory each time, where graphs find none.
+        if self.parallel == "fsdp":
             raise ValueError(other.format("parallel=fsdp"))
 
 
