@@ -66,7 +66,15 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "augment.interpolation=nearest",
     ),
 }
-"""Changes to the recipe, one idea each."""
+"""Changes to the baseline, one idea each."""
+
+PHYSICAL = (
+    "augment.scale=[0.4, 1.0]",
+    "augment.flip_down=0.0",
+    "augment.rotate_deg=[0, 0]",
+    "augment.interpolation=area",
+)
+"""The baseline's views, which the recipe had before this table was made."""
 
 
 def config_of(variant: str, seed: int, epochs: float, threads: int) -> PretrainConfig:
@@ -75,7 +83,7 @@ def config_of(variant: str, seed: int, epochs: float, threads: int) -> PretrainC
         f"seed={seed}", f"epochs={epochs}", f"threads={threads}", "watch.every_epochs=1000",
         "global_batch=64",
     )  # fmt: skip
-    return with_settings(get_recipe("vit_ti16_cpu"), (*VARIANTS[variant], *common))
+    return with_settings(get_recipe("vit_ti16_cpu"), (*PHYSICAL, *VARIANTS[variant], *common))
 
 
 def cost(variant: str, corpus: Corpus) -> float:

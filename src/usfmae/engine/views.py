@@ -103,6 +103,13 @@ class AugmentConfig(Config):
         return self.changes_tone or shaded
 
 
+PAPER_VIEWS = AugmentConfig(
+    scale=(0.5, 2.0), flip_across=0.5, flip_down=0.5, rotate_deg=(0.0, 90.0), interpolation="nearest"
+)
+"""The views of USF-MAE's notebook: flips both ways, any quarter turn, crops that are often the whole image.
+Unphysical, and on small pools the better teacher all the same (docs/results/pretraining.md)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Views:
     """All random numbers of a batch of views, one row each."""

@@ -17,7 +17,7 @@ One thing differs: a corpus keeps the aspect ratio, where the notebook squeezes 
 from usfmae.base.input_spec import IMAGENET_INPUT
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
-from usfmae.engine.views import AugmentConfig
+from usfmae.engine.views import PAPER_VIEWS
 from usfmae.models.mae import DecoderConfig, MaeConfig
 from usfmae.models.vit import ViTConfig
 from usfmae.pretrain.config import PretrainConfig
@@ -39,13 +39,7 @@ def recipe() -> PretrainConfig:
         ),
         mean=IMAGENET_INPUT.mean,
         std=IMAGENET_INPUT.std,
-        augment=AugmentConfig(
-            scale=(0.5, 2.0),
-            flip_across=0.5,
-            flip_down=0.5,
-            rotate_deg=(0.0, 90.0),
-            interpolation="nearest",
-        ),
+        augment=PAPER_VIEWS,
         optim=OptimConfig(
             lr_per_256=PEAK_LR * 256 / BATCH,
             floor_lr_per_256=1e-5 * 256 / BATCH,

@@ -7,6 +7,7 @@ Run:  usfmae pretrain vit_s16_cpu --corpus corpora/mine --out runs/s
 
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
+from usfmae.engine.views import PAPER_VIEWS
 from usfmae.models.mae import DecoderConfig, MaeConfig
 from usfmae.models.vit import ViTConfig
 from usfmae.pretrain.config import PretrainConfig, WatchConfig
@@ -19,6 +20,7 @@ def recipe() -> PretrainConfig:
             encoder=ViTConfig(size="s", image_px=128),
             decoder=DecoderConfig(dim=192, num_layers=2, num_heads=6),
         ),
+        augment=PAPER_VIEWS,
         optim=OptimConfig(lr_per_256=1.5e-3, warmup_epochs=10),
         loop=LoopConfig(checkpoint_steps=200, log_steps=10),
         watch=WatchConfig(every_epochs=10),

@@ -4,12 +4,13 @@ Cost: about 4 minutes per 10 epochs of 6,200 images on 2 cores with bf16 (250 im
 Expect: ahead of the same network from scratch; docs/results/journey.md has the numbers with intervals.
 Run:  usfmae pretrain vit_ti16_cpu --corpus corpora/mine --out runs/ti
 
-Settings: grey, 75 % hidden, normalised pixels, a light decoder (192 wide, 2 blocks), crops of 0.4 to 1
-and horizontal flips, batch 128 at a rate of 1e-3.
+Settings: grey, 75 % hidden, normalised pixels, a light decoder (192 wide, 2 blocks), the paper's views
+(docs/results/pretraining.md says why), batch 128 at a rate of 1e-3.
 """
 
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
+from usfmae.engine.views import PAPER_VIEWS
 from usfmae.models.mae import DecoderConfig, MaeConfig
 from usfmae.models.vit import ViTConfig
 from usfmae.pretrain.config import PretrainConfig, WatchConfig
@@ -22,6 +23,7 @@ def recipe() -> PretrainConfig:
             encoder=ViTConfig(size="ti", image_px=128),
             decoder=DecoderConfig(dim=192, num_layers=2, num_heads=6),
         ),
+        augment=PAPER_VIEWS,
         optim=OptimConfig(lr_per_256=2e-3, warmup_epochs=5),
         loop=LoopConfig(checkpoint_steps=200, log_steps=10),
         watch=WatchConfig(every_epochs=5),
