@@ -65,12 +65,11 @@ def test_a_checkpoint_gives_the_encoder_of_its_run_and_how_it_sees_pictures(plac
     assert read_weights(early / LAST).sha256 != read_weights(early / "checkpoints/step_00000004").sha256
 
 
-def test_where_a_run_keeps_an_average_that_is_taken_and_said(place, caplog):
+def test_a_checkpoint_gives_the_weights_as_a_run_does_and_says_that_there_is_an_average(place, caplog):
     caplog.set_level(logging.INFO)
-    assert same(place / "run" / LAST, place / "run/weights_ema.safetensors")
-    said = "step_00000005: its run keeps an average of the encoder's weights, which is taken"
-    assert caplog.text.count(said) == 1
-    assert not same(place / "run" / LAST, place / "run")
+    assert same(place / "run" / LAST, place / "run")
+    assert caplog.text.count("step_00000005: these are the weights; their average is saved") == 1
+    assert not same(place / "run" / LAST, place / "run/weights_ema.safetensors")
     assert same(place / "run" / LAST / "model.safetensors", place / "run")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
@@ -30,10 +30,9 @@ log = get_logger(__name__)
 _ENCODER = "encoder."
 """Prefix of the encoder's tensors in a checkpoint."""
 
-_STATE, _MODEL, _OPTIMIZER, _RUN = "state.json", "model.safetensors", "optimizer.safetensors", "run.json"
-_AVERAGE = "ema/"
-_IN_SHARDS = {_MODEL: "model/", _OPTIMIZER: "optimizer/"}
-"""Prefix, in shards, of what a whole checkpoint has in a file of its own."""
+_STATE, _MODEL, _RUN = "state.json", "model.safetensors", "run.json"
+_IN_SHARDS = "model/"
+"""Prefix, in shards, of what a whole checkpoint has in `_MODEL`."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,7 @@ def newest_checkpoint(run: Path) -> Path | None:
 def read_checkpoint(weights: Path) -> CheckpointWeights:
     """Read the network of a checkpoint, whole or in shards, every file checked.
 
-    The encoder is the average of its weights where the run keeps one (`ema.decay`), which the log says, and
-    the weights themselves otherwise and where model.safetensors is named.
+    The weights themselves, as those of a run are; not their average, where one is kept (`ema.decay`).
 
     Args:
         weights: a path that `checkpoint_named` knows.
@@ -89,12 +87,9 @@ def read_checkpoint(weights: Path) -> CheckpointWeights:
     try:
         sums = _sums(checkpoint)
         settings, spec = _settings(checkpoint)
-        tensors = _read(checkpoint, sums, _MODEL, "")
-        if weights == checkpoint and (settings.get("ema") or {}).get("decay") is not None:
-            averages = _read(checkpoint, sums, _OPTIMIZER, _AVERAGE)
-            if averages:
-                log.info("%s: its run keeps an average of the encoder's weights, which is taken", checkpoint)
-            tensors |= {name.removeprefix(_AVERAGE): value for name, value in averages.items()}
+        tensors = _read(checkpoint, sums)
+        if (settings.get("ema") or {}).get("decay") is not None:
+            log.info("%s: these are the weights; their average is saved when the run ends", checkpoint)
         sha256 = file_sha256(checkpoint / _STATE) if weights == checkpoint else sums[_MODEL]
     except FileNotFoundError as error:
         raise WeightsError(
@@ -149,24 +144,22 @@ def _settings(checkpoint: Path) -> tuple[dict[str, Any], InputSpec]:
     return settings, make_config(InputSpec, record["input_spec"])
 
 
-def _read(checkpoint: Path, sums: dict[str, str], file: str, prefix: str) -> dict[str, Tensor]:
-    """The tensors of `file` whose names begin with `prefix`, checked, also where they lie in shards."""
+def _read(checkpoint: Path, sums: dict[str, str]) -> dict[str, Tensor]:
+    """The tensors of the network, checked, also where they lie in shards."""
     whole = _MODEL in sums
-    for name in [file] if whole else sums:
+    for name in [_MODEL] if whole else sums:
         if file_sha256(checkpoint / name) != sums.get(name):
             raise WeightsError(
                 f"{checkpoint / name}: is damaged (checksum differs)", hint="take another checkpoint"
             )
     if whole:
-        with safe_open(checkpoint / file, framework="pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefix)}  # noqa: SIM118
+        return load_file(checkpoint / _MODEL)
     reader = HuggingFaceStorageReader(str(checkpoint))
-    begin = _IN_SHARDS[file]
     tensors: dict[str, Tensor] = {}
     for name, about in reader.read_metadata().state_dict_metadata.items():
-        if name.startswith(begin + prefix) and isinstance(about, TensorStorageMetadata):
+        if name.startswith(_IN_SHARDS) and isinstance(about, TensorStorageMetadata):
             tensors[name] = torch.empty(about.size, dtype=about.properties.dtype)
     with warnings.catch_warnings():  # that it loads in a single process is what is meant there
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         load_pieces(dict(tensors), storage_reader=reader, no_dist=True)
-    return {name.removeprefix(begin): tensor for name, tensor in tensors.items()}
+    return {name.removeprefix(_IN_SHARDS): tensor for name, tensor in tensors.items()}
