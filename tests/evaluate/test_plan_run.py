@@ -187,6 +187,26 @@ def test_a_threshold_chosen_on_a_test_image_stops_the_page(fake_bus_bra, weights
         gather(run)
 
 
+def test_no_temperature_is_fitted_where_a_true_class_had_no_chance(fake_bus_bra, weights, tmp_path):
+    run = planned(plan(weights, seeds=(0,)), fake_bus_bra, tmp_path / "out")
+    run.run()
+    key = ("bus-bra", "ours", "linear-probe")
+    cells = [c for c in run.cells if (c.task.name, c.encoder.name, c.way.name) == key]
+    fitted = gather(run).decisions[key]
+    assert len(fitted.temperatures) == len(cells)
+    assert fitted.error_after is not None
+    path = run.out / cells[0].folder / "validation_predictions.csv"
+    head, first, *rest = path.read_text().splitlines()
+    *facts, label, _, _ = first.split(",")
+    sure_and_wrong = ["0", "1"] if label == "benign" else ["1", "0"]
+    path.write_text("\n".join([head, ",".join([*facts, label, *sure_and_wrong]), *rest]) + "\n")
+    unfitted = gather(run).decisions[key]
+    assert (unfitted.temperatures, unfitted.error_after) == ((), None)
+    assert unfitted.error_before == fitted.error_before
+    write_plan_page(tmp_path / "page.html", gather(run), title="Comparison")
+    assert "not fitted" in (tmp_path / "page.html").read_text()
+
+
 def test_weights_that_are_not_there_are_named_before_anything_runs(fake_bus_bra, weights, tmp_path):
     made = plan(tmp_path / "{split}.safetensors")
     with pytest.raises(SettingError, match=r"2 of the plan's weights are not there \(first: .*fold-2"):

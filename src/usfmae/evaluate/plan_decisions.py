@@ -43,14 +43,15 @@ class Decisions:
     error_before: float
     """Expected calibration error, mean over seeds."""
 
-    error_after: float
-    """The same with temperatures fitted on validation images."""
+    error_after: float | None
+    """The same with temperatures fitted on validation images; None where none could be."""
 
     brier: Interval
     """Of the first seed."""
 
     temperatures: tuple[float, ...]
-    """One per seed and split."""
+    """One per seed and split. Empty where the true class of a validation image was given no chance at all, as
+    the votes of neighbours do: no power of 0 is likely, so a fit would say nothing about the other images."""
 
     rates: dict[str, Interval]
     """Sensitivity, specificity, PPV and NPV at the threshold; empty with more than two classes."""
@@ -89,9 +90,10 @@ def decisions_of(
             watched = read_predictions(path)
             rows = [row for row, name in enumerate(table.folds) if name == fold]
             tested = table.rows(rows)
-            fitted = fit_temperature(watched.labels, watched.probabilities, watched.paths)
-            temperatures.append(fitted.value)
-            parts.append(_with(tested, fitted.apply(tested.probabilities, tested.paths)))
+            if watched.probabilities[np.arange(len(watched)), watched.labels].all():
+                fitted = fit_temperature(watched.labels, watched.probabilities, watched.paths)
+                temperatures.append(fitted.value)
+                parts.append(_with(tested, fitted.apply(tested.probabilities, tested.paths)))
             if len(table.classes) == 2 and len(np.unique(watched.labels)) == 2:
                 threshold = choose_threshold(
                     watched.labels,
@@ -104,21 +106,23 @@ def decisions_of(
                 threshold.chosen_on.refuse(tested.paths, what=f"threshold {threshold.value:.4g}")
                 thresholds.append(threshold.value)
                 calls[rows] = tested.probabilities[:, threshold.positive] >= threshold.value
-        calibrated.append(joined(parts))
         called.append(calls)
+        if len(parts) == len(entry.folds):
+            calibrated.append(joined(parts))
     first = entry.per_seed[0]
     curve = _curve(first, entry.positive)
     brier = calibration(
         first.labels, first.probabilities, first.group_ids, positive=entry.positive, bootstrap=bootstrap
     ).brier
     complete = len(thresholds) == len(entry.seeds) * len(entry.folds)
+    fitted_all = len(calibrated) == len(entry.seeds)
     return Decisions(
         said=curve.said,
         found=curve.found,
         error_before=_mean_error(entry.per_seed, entry.positive),
-        error_after=_mean_error(calibrated, entry.positive),
+        error_after=_mean_error(calibrated, entry.positive) if fitted_all else None,
         brier=brier,
-        temperatures=tuple(temperatures),
+        temperatures=tuple(temperatures) if fitted_all else (),
         rates=_rates(entry, called, bootstrap) if complete else {},
         thresholds=tuple(thresholds),
     )

@@ -197,8 +197,8 @@ def _decision_table(entries: Sequence[Entry], decisions: dict[tuple[str, str, st
             [
                 escape(f"{entry.encoder}, {entry.way}"),
                 number(found.error_before),
-                number(found.error_after),
-                _range(found.temperatures),
+                UNKNOWN if found.error_after is None else number(found.error_after),
+                _range(found.temperatures) if found.temperatures else "not fitted",
                 interval(found.brier.record()),
                 *rates,
             ]
@@ -225,7 +225,8 @@ def _decision_table(entries: Sequence[Entry], decisions: dict[tuple[str, str, st
     )
     return (
         "<h3>What the probabilities are good for</h3><p>Temperatures were chosen on each split's validation "
-        f"images{chosen}. ECE: expected calibration error.</p>{table(head, rows, kind='numbers')}"
+        f"images{chosen}; none is fitted where neighbours gave a true class no vote at all. ECE: expected "
+        f"calibration error.</p>{table(head, rows, kind='numbers')}"
         '<div class="charts"><div><h4>Reliability of the first seed, before tempering</h4>'
         f"{chart}</div></div><p>Bins of equal width; those at the ends may hold few images.</p>"
     )
