@@ -152,10 +152,11 @@ def _read(checkpoint: Path, sums: dict[str, str]) -> dict[str, Tensor]:
             raise WeightsError(
                 f"{checkpoint / name}: is damaged (checksum differs)", hint="take another checkpoint"
             )
-    if whole:
-        return load_file(checkpoint / _MODEL)
-    reader = HuggingFaceStorageReader(str(checkpoint))
     tensors: dict[str, Tensor] = {}
+    if whole:
+        tensors |= load_file(checkpoint / _MODEL)
+        return tensors
+    reader = HuggingFaceStorageReader(str(checkpoint))
     for name, about in reader.read_metadata().state_dict_metadata.items():
         if name.startswith(_IN_SHARDS) and isinstance(about, TensorStorageMetadata):
             tensors[name] = torch.empty(about.size, dtype=about.properties.dtype)
