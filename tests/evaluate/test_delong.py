@@ -200,3 +200,26 @@ def test_bad_input_is_refused():
         delong_test(labels, first, np.full_like(second, np.nan))
     with pytest.raises(ValueError, match="between 0 and 1, got 95"):
         delong_test(labels, first, second, level=95)
+
+
+def test_of_several_seeds_the_mean_auroc_is_compared_on_their_mean_placements():
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 2, 60)
+    groups = np.arange(60) // 2
+    told = [np.stack([1 - s, s], 1) for s in rng.random((4, 60)) * 0.5 + labels * 0.2]
+    both = delong_test(labels, told[:2], told[2:], groups)
+    alone = [delong_test(labels, told[k], told[k + 2], groups) for k in range(2)]
+    mean = np.mean([one.difference.value for one in alone])
+    assert both.difference.value == pytest.approx(mean, abs=1e-12)
+    areas, covariance = auroc_covariance(labels, told, groups)
+    contrast = np.array([-0.5, -0.5, 0.5, 0.5])
+    z = (contrast @ areas) / np.sqrt(contrast @ covariance @ contrast)
+    assert both.z == pytest.approx(z, rel=1e-12)
+    assert delong_test(labels, [told[0]] * 3, [told[2]], groups).p == pytest.approx(alone[0].p, rel=1e-9)
+
+
+def test_one_seed_in_a_list_is_that_seed():
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 3, 40)
+    one, other = (rng.dirichlet(np.ones(3), 40) for _ in range(2))
+    assert delong_test(labels, [one], [other]) == delong_test(labels, one, other)

@@ -227,3 +227,25 @@ def test_holm_takes_p_values_only():
 def test_a_single_fold_that_differs_proves_nothing():
     assert wilcoxon_test(np.array([0.7, 0.8]), np.array([0.7, 0.9])).p == 1
     assert wilcoxon_test(np.array([0.7]), np.array([0.9])).p == 1
+
+
+def test_of_several_seeds_a_patient_changes_sides_in_all_at_once():
+    # Five patients of one image, two seeds each; all 32 swaps by hand.
+    labels = np.array([0, 0, 1, 1, 1])
+    first = [np.eye(2)[answers] for answers in ([0, 1, 0, 1, 0], [1, 0, 0, 1, 1])]
+    second = [np.eye(2)[answers] for answers in ([0, 0, 1, 1, 1], [0, 0, 1, 0, 1])]
+
+    def change(swapped):
+        sides = [np.where(np.array(swapped)[:, None], b, a) for a, b in zip(first, second, strict=True)]
+        others = [np.where(np.array(swapped)[:, None], a, b) for a, b in zip(first, second, strict=True)]
+        before, after = (np.mean([score(labels, p)["accuracy"] for p in side]) for side in (sides, others))
+        return after - before
+
+    changes = [change(swapped) for swapped in product([False, True], repeat=5)]
+    found = permutation_test(
+        labels, first, second, np.arange(5), metric="accuracy", config=PermutationConfig()
+    )
+    assert found.difference == pytest.approx(changes[0])
+    assert found.p == pytest.approx(np.mean(np.abs(changes) >= abs(changes[0]) - 1e-9))
+    with pytest.raises(ValueError, match="shorter"):
+        permutation_test(labels, first, second[:1], np.arange(5), config=PermutationConfig())

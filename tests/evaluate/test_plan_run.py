@@ -1,5 +1,7 @@
 """Plans that are run: on fakes, with networks so small that a cell takes a tenth of a second."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -185,6 +187,24 @@ def test_a_threshold_chosen_on_a_test_image_stops_the_page(fake_bus_bra, weights
     (folder / "validation_predictions.csv").write_text((folder / "predictions.csv").read_text())
     with pytest.raises(LeakError, match="was chosen on"):
         gather(run)
+
+
+def test_the_page_begins_with_what_stands_after_correction_and_counts_the_rest(finished, tmp_path):
+    findings = gather(finished)
+    kinds = [one for one in findings.comparisons if one.metric == "macro_f1"]
+    assert len(kinds) == 2
+    for p_values, listed, counted in (
+        ((0.01, 0.6), 1, "1 further difference"),
+        ((0.2, 0.6), 0, "2 difference"),
+    ):
+        of = dict(zip(map(id, kinds), p_values, strict=True))
+        changed = tuple(
+            replace(one, adjusted_p=of.get(id(one), one.adjusted_p)) for one in findings.comparisons
+        )
+        write_plan_page(tmp_path / "page.html", replace(findings, comparisons=changed), title="t")
+        top = (tmp_path / "page.html").read_text().split("<h2>In short</h2>")[1].split("</section>")[0]
+        assert top.count("<li><b>ours</b> is") == listed
+        assert counted in top
 
 
 def test_no_temperature_is_fitted_where_a_true_class_had_no_chance(fake_bus_bra, weights, tmp_path):

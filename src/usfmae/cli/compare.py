@@ -111,10 +111,11 @@ def _say(record: dict[str, Any]) -> None:
         )
     for one in record["comparisons"]:
         if one["metric"] == "macro_f1" and one["difference"]["value"] is not None:
-            p = "-" if one["p_holm"] is None else f"{one['p_holm']:.3f}"
+            holm = one["p_holm"]
+            p = "p -" if holm is None else "p < 0.001" if holm < 0.001 else f"p {holm:.3f}"
             typer.echo(
                 f"{one['task']:12} {one['way']:18} {one['first']} - {one['rival']}: "
-                f"{_interval(one['difference'], signed=True)}, p {p} (Holm)"
+                f"{_interval(one['difference'], signed=True)}, {p} (Holm)"
             )
     for cell, reason in record["cells"]["failed"].items():
         typer.echo(f"failed: {cell}: {reason}", err=True)

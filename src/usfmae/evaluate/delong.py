@@ -69,10 +69,19 @@ class AurocTest:
         }
 
 
+Answers = Float[np.ndarray, "image class"] | Sequence[Float[np.ndarray, "image class"]]
+"""Probabilities of a contender, or of its several seeds."""
+
+
+def seeds_of(answers: Answers) -> list[Float[np.ndarray, "image class"]]:
+    """One array per seed."""
+    return [answers] if isinstance(answers, np.ndarray) else list(answers)
+
+
 def delong_test(
     labels: Int[np.ndarray, " image"],
-    first: Float[np.ndarray, "image class"],
-    second: Float[np.ndarray, "image class"],
+    first: Answers,
+    second: Answers,
     groups: Int[np.ndarray, " image"] | None = None,
     *,
     positive: int | None = None,
@@ -82,7 +91,8 @@ def delong_test(
 
     Args:
         labels: true classes.
-        first: probabilities (or any scores) of the baseline.
+        first: probabilities (or any scores) of the baseline; of several seeds the mean of their AUROCs is
+            compared, whose placements are the means of theirs.
         second: the same of the contender, for the same images in the same order.
         groups: the patient of each image, any integers; None takes every image for a patient of its own,
             which makes p too small where that is not so.
@@ -95,7 +105,11 @@ def delong_test(
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval lies between 0 and 1, got {level}")
     num_groups = len(labels) if groups is None else len(np.unique(groups))
-    area, covariance = auroc_covariance(labels, [first, second], groups, positive=positive)
+    sides = seeds_of(first), seeds_of(second)
+    area, covariance = auroc_covariance(labels, [*sides[0], *sides[1]], groups, positive=positive)
+    mean = np.repeat(np.eye(2), [len(side) for side in sides], axis=1)
+    mean /= mean.sum(axis=1, keepdims=True)
+    area, covariance = mean @ area, mean @ covariance @ mean.T
     if np.isnan(area).any():
         nothing = Interval(None, None, None, why="not defined: a class has no image here")
         return AurocTest(nothing, nothing, nothing, None, None, len(labels), num_groups)

@@ -23,6 +23,7 @@ from scipy.special import ndtr
 
 from usfmae.base.config import Config
 from usfmae.base.seeds import rng_for
+from usfmae.evaluate.delong import Answers, seeds_of
 from usfmae.evaluate.metrics import predicted_classes, score_resamples
 from usfmae.evaluate.statistics import MAX_CELLS
 
@@ -180,8 +181,8 @@ def mcnemar_test(
 
 def permutation_test(
     labels: Int[np.ndarray, " image"],
-    first: Float[np.ndarray, "image class"],
-    second: Float[np.ndarray, "image class"],
+    first: Answers,
+    second: Answers,
     groups: Int[np.ndarray, " image"],
     *,
     metric: str = "macro_f1",
@@ -196,33 +197,42 @@ def permutation_test(
 
     Args:
         labels: true classes.
-        first: probabilities of the baseline.
-        second: probabilities of the contender, for the same images in the same order.
+        first: probabilities of the baseline; of several seeds the mean of the metric is compared, and a
+            patient changes sides in all of them at once.
+        second: probabilities of the contender, for the same images in the same order, of as many seeds.
         groups: the patient of each image, any integers.
         metric: one of `DECISIONS`.
         positive: with two classes, the one to be found; the last if None.
         config: number of random swaps and seed.
 
     Raises:
-        ValueError: a metric of another name; for AUROC see `delong`.
+        ValueError: a metric of another name (for AUROC see `delong`), or not as many seeds on either side.
     """
     if metric not in DECISIONS:
         raise ValueError(f"swapped answers test {', '.join(DECISIONS)}, not {metric}")
     member = np.unique(groups, return_inverse=True)[1]
     num_groups = int(member.max()) + 1
-    answers = [predicted_classes(first), predicted_classes(second)]
-    differing = np.unique(member[answers[0] != answers[1]])
-    doubled = np.concatenate([np.eye(first.shape[1])[answer] for answer in answers])
+    pairs = [
+        (predicted_classes(one), predicted_classes(other))
+        for one, other in zip(seeds_of(first), seeds_of(second), strict=True)
+    ]
+    differing = np.unique(np.concatenate([member[one != other] for one, other in pairs]))
+    classes = np.eye(seeds_of(first)[0].shape[1])
 
     def differences(swapped: Float[np.ndarray, "swap group"]) -> Float[np.ndarray, " swap"]:
         taken = np.zeros((len(swapped), num_groups))
         taken[:, differing] = swapped
         taken = taken[:, member]
         sides = [np.concatenate(side, axis=1) for side in ([1 - taken, taken], [taken, 1 - taken])]
-        before, after = (
-            score_resamples(np.tile(labels, 2), doubled, side, positive=positive)[metric] for side in sides
-        )
-        return np.asarray(after - before)
+        change = np.zeros(len(swapped))
+        for pair in pairs:
+            doubled = np.concatenate([classes[answer] for answer in pair])
+            before, after = (
+                score_resamples(np.tile(labels, 2), doubled, side, positive=positive)[metric]
+                for side in sides
+            )
+            change += (after - before) / len(pairs)
+        return change
 
     found = float(differences(np.zeros((1, len(differing))))[0])
     is_exact = len(differing) <= MAX_EXACT

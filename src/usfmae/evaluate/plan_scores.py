@@ -185,8 +185,7 @@ def compare_entries(ours: Entry, rival: Entry, metric: str, bootstrap: Bootstrap
         return change
 
     draws = draw_resamples(differences, labels, groups, mine[0].shape[1], bootstrap)
-    averaged = np.mean(other, axis=0), np.mean(mine, axis=0)
-    p, tests = _tests(metric, labels, averaged, groups, ours.positive)
+    p, tests = _tests(metric, labels, other, mine, groups, ours.positive)
     mine_by_fold, other_by_fold = ours.fold_scores(metric), rival.fold_scores(metric)
     if mine_by_fold.shape == other_by_fold.shape and mine_by_fold.shape[1] > 1:
         tests["corrected_t"] = corrected_t_test(
@@ -244,16 +243,27 @@ def _entry(cells: Sequence[Cell], seeds: Sequence[int], out: Path, bootstrap: Bo
 def _tests(
     metric: str,
     labels: Int[np.ndarray, " image"],
-    averaged: tuple[Float[np.ndarray, "image class"], Float[np.ndarray, "image class"]],
+    other: Sequence[Float[np.ndarray, "image class"]],
+    mine: Sequence[Float[np.ndarray, "image class"]],
     groups: Int[np.ndarray, " image"],
     positive: int | None,
 ) -> tuple[float | None, dict[str, Any]]:
-    """The p-value that counts, and the records of further tests; the rival comes first."""
+    """The p-value that counts, of the mean over seeds, and the records of further tests; the rival first.
+
+    Where the contenders have not as many seeds, answers are swapped on probabilities averaged over them, as
+    McNemar's always are.
+    """
     if metric == "auroc":
-        delong = delong_test(labels, *averaged, groups, positive=positive)
+        delong = delong_test(labels, other, mine, groups, positive=positive)
         return delong.p, {"delong": delong.record()}
+    averaged = np.mean(other, axis=0), np.mean(mine, axis=0)
     swapped = permutation_test(
-        labels, *averaged, groups, metric=metric, positive=positive, config=PermutationConfig()
+        labels,
+        *((other, mine) if len(other) == len(mine) else averaged),
+        groups,
+        metric=metric,
+        positive=positive,
+        config=PermutationConfig(),
     )
     counted = mcnemar_test(labels, *averaged, groups)
     return swapped.p, {"permutation": swapped.record(), "mcnemar": counted.record()}

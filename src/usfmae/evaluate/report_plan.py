@@ -17,6 +17,9 @@ FOOT = """Numbers in square brackets are 95 % bootstrap intervals: whole patient
 replacement, each draw scored with every seed. Differences are paired on the same draws. p-values are
 corrected over all comparisons of a metric on this page (Holm). Nothing here was loaded from elsewhere."""
 
+LEVEL = 0.05
+"""Of the corrected p below which a difference is said on top of the page."""
+
 
 def write_plan_page(path: Path, findings: PlanFindings, *, title: str) -> None:
     """Write the page; the same bytes for the same findings.
@@ -40,16 +43,25 @@ def write_plan_page(path: Path, findings: PlanFindings, *, title: str) -> None:
 def _overview(findings: PlanFindings) -> str:
     first = findings.plan.encoders[0].name
     said = [f'<li class="bad">{escape(words)}</li>' for words in findings.contaminated]
+    open_ones = 0
     for one in findings.comparisons:
-        if one.metric == "macro_f1" and one.difference.low is not None and one.difference.value is not None:
-            sure = one.adjusted_p is not None and one.adjusted_p < 0.05
-            word = "ahead of" if one.difference.value >= 0 else "behind"
-            doubt = "" if sure else " This may be chance."
-            said.append(
-                f"<li><b>{escape(first)}</b> is {word} <b>{escape(one.rival)}</b> by "
-                f"{abs(one.difference.value):.3f} macro-F1 {signed(one)} on {escape(one.task)}, "
-                f"{escape(one.way)} (p {p_value(one.adjusted_p)}).{doubt}</li>"
-            )
+        if one.metric != "macro_f1" or one.difference.low is None or one.difference.value is None:
+            continue
+        if one.adjusted_p is None or one.adjusted_p >= LEVEL:
+            open_ones += 1
+            continue
+        word = "ahead of" if one.difference.value >= 0 else "behind"
+        said.append(
+            f"<li><b>{escape(first)}</b> is {word} <b>{escape(one.rival)}</b> by "
+            f"{abs(one.difference.value):.3f} macro-F1 {signed(one)} on {escape(one.task)}, "
+            f"{escape(one.way)} (p {p_value(one.adjusted_p)}).</li>"
+        )
+    if open_ones:
+        more = "further " if said else ""
+        said.append(
+            f"<li>{count(open_ones)} {more}differences in macro-F1 may be chance (p of {LEVEL:g} or more "
+            "among all of this page); they stand in the tables.</li>"
+        )
     nothing = "<p>No pair of contenders is finished yet.</p>"
     verdicts = f'<ul class="verdicts">{"".join(said)}</ul>' if said else nothing
     return f"<section><h2>In short</h2>{verdicts}</section>"
