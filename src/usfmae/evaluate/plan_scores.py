@@ -17,7 +17,7 @@ from jaxtyping import Float, Float64, Int
 from usfmae.base.files import read_json
 from usfmae.base.logs import progress_bar
 from usfmae.evaluate.compare import in_order_of
-from usfmae.evaluate.delong import delong_test
+from usfmae.evaluate.delong import Answers, delong_test
 from usfmae.evaluate.folds_and_seeds import MeanOverRuns, corrected_t_test, mean_over_runs
 from usfmae.evaluate.metrics import METRICS, mean_over_seeds, score
 from usfmae.evaluate.paired_tests import (
@@ -257,9 +257,11 @@ def _tests(
         delong = delong_test(labels, other, mine, groups, positive=positive)
         return delong.p, {"delong": delong.record()}
     averaged = np.mean(other, axis=0), np.mean(mine, axis=0)
+    sides: tuple[Answers, Answers] = (other, mine) if len(other) == len(mine) else averaged
     swapped = permutation_test(
         labels,
-        *((other, mine) if len(other) == len(mine) else averaged),
+        sides[0],
+        sides[1],
         groups,
         metric=metric,
         positive=positive,
