@@ -274,7 +274,11 @@ def test_a_checkpoint_that_is_there_is_not_written_again(tmp_path, monkeypatch):
 
 
 LONG = 15
-CHILD = "import sys; from pathlib import Path; from test_saving import large; large(Path(sys.argv[1]))"
+CHILD = """import sys, torch
+from pathlib import Path
+from test_saving import large
+torch.set_num_threads(int(sys.argv[2]))  # those of the test, which another test may have changed
+large(Path(sys.argv[1]))"""
 
 
 def large(out: Path) -> nn.Module:
@@ -291,7 +295,8 @@ def large_net() -> nn.Module:
 def test_a_kill_while_a_checkpoint_is_written_leaves_only_whole_ones(tmp_path):
     cut, tests = tmp_path / "cut", Path(__file__).parents[1]
     path = os.pathsep.join([str(tests / "helpers"), str(tests / "engine"), *sys.path])
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(cut)], env={**os.environ, "PYTHONPATH": path})
+    words = [sys.executable, "-c", CHILD, str(cut), str(torch.get_num_threads())]
+    child = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": path})
     try:
         until = time.monotonic() + 200
         while not (steps_of(cut) and list(cut.glob("checkpoints/.partial-*/model.safetensors"))):
