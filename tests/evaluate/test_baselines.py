@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from plug import plug_pulled
 
 from usfmae.base.errors import SettingError
 from usfmae.base.files import read_json
@@ -61,23 +62,13 @@ def small(task):
     )
 
 
-def test_a_resumed_convolutional_run_ends_where_an_uninterrupted_one_does(
-    fake_bus_bra, tmp_path, monkeypatch
-):
+def test_a_resumed_convolutional_run_ends_where_an_uninterrupted_one_does(fake_bus_bra, tmp_path):
     # Running means of batch norm are part of a checkpoint: without them the resumed run ends elsewhere.
     task = load_task("bus-bra", fake_bus_bra, config=TaskConfig(size_px=32, folds=(2,)))
     finetune(task, "scratch", out=tmp_path / "whole", config=small(task))
 
-    def breaking(self, step):
-        if step == 3:
-            raise RuntimeError("pulled the plug")
-        return whole_call(self, step)
-
-    whole_call = FinetuneBatches.__call__
-    with monkeypatch.context() as patched:
-        patched.setattr(FinetuneBatches, "__call__", breaking)
-        with pytest.raises(RuntimeError, match="pulled the plug"):
-            finetune(task, "scratch", out=tmp_path / "broken", config=small(task))
+    with plug_pulled(FinetuneBatches, at=4):
+        finetune(task, "scratch", out=tmp_path / "broken", config=small(task))
     finetune(task, "scratch", out=tmp_path / "broken", config=small(task), resume=True)
     ends = [
         (tmp_path / name / "folds/fold-2/classifier.safetensors").read_bytes() for name in ("whole", "broken")

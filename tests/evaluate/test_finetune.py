@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from plug import plug_pulled
 from small_finetune import FOLDS, outcome, tiny
 
 from usfmae.base.errors import FolderError, TrainingError
@@ -87,23 +88,11 @@ def test_the_kept_classifier_says_what_the_table_says(undisturbed, task):
 
 @pytest.mark.parametrize("broken_batch", [3, 9])
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
-    task, weights, undisturbed, tmp_path, monkeypatch, broken_batch
+    task, weights, undisturbed, tmp_path, broken_batch
 ):
     # Batches are counted over both folds (5 each), so one run breaks in the first fold and one in the second.
-    made = 0
-
-    def breaking(self, step):
-        nonlocal made
-        made += 1
-        if made == broken_batch:
-            raise RuntimeError("pulled the plug")
-        return whole_call(self, step)
-
-    whole_call = FinetuneBatches.__call__
-    with monkeypatch.context() as patched:
-        patched.setattr(FinetuneBatches, "__call__", breaking)
-        with pytest.raises(RuntimeError, match="pulled the plug"):
-            finetune(task, weights, out=tmp_path / "r", config=tiny(task))
+    with plug_pulled(FinetuneBatches, at=broken_batch):
+        finetune(task, weights, out=tmp_path / "r", config=tiny(task))
     assert not (tmp_path / "r/result.json").exists()
     finetune(task, weights, out=tmp_path / "r", config=tiny(task), resume=True)
     assert outcome(tmp_path / "r") == outcome(undisturbed)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from plug import plug_pulled
 from sklearn.metrics import roc_auc_score
 from small_finetune import FOLDS, outcome, tiny
 
@@ -39,22 +40,10 @@ def plain(task, weights, tmp_path_factory):
 # Batches are counted over both folds (5 each): broken before a checkpoint, after one, and in the second fold.
 @pytest.mark.parametrize("broken_batch", [4, 8])
 def test_with_both_a_resumed_run_ends_where_an_uninterrupted_one_does(
-    task, weights, with_both, tmp_path, monkeypatch, broken_batch
+    task, weights, with_both, tmp_path, broken_batch
 ):
-    made = 0
-
-    def breaking(self, step):
-        nonlocal made
-        made += 1
-        if made == broken_batch:
-            raise RuntimeError("pulled the plug")
-        return whole_call(self, step)
-
-    whole_call = FinetuneBatches.__call__
-    with monkeypatch.context() as patched:
-        patched.setattr(FinetuneBatches, "__call__", breaking)
-        with pytest.raises(RuntimeError, match="pulled the plug"):
-            finetune(task, weights, out=tmp_path / "r", config=both(task))
+    with plug_pulled(FinetuneBatches, at=broken_batch):
+        finetune(task, weights, out=tmp_path / "r", config=both(task))
     finetune(task, weights, out=tmp_path / "r", config=both(task), resume=True)
     assert outcome(tmp_path / "r") == outcome(with_both)
 

@@ -7,16 +7,16 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from plug import plug_pulled
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from small_finetune import FOLDS, small_settings
 
 from usfmae.base.errors import FolderError, WeightsError
 from usfmae.base.files import read_json
 from usfmae.cli.main import main
-from usfmae.engine.loop import LoopConfig
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.optim import OptimConfig
-from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate import segment as module_under_test
 from usfmae.evaluate.segment import predicted_label_map, segment
 from usfmae.evaluate.segment_config import SegmentConfig, scratch_segment_config
@@ -28,23 +28,9 @@ from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.segmenter_file import load_segmenter
 from usfmae.models.vit import ViTConfig
 
-FOLDS = ("fold-2", "fold-3")
-
 
 def tiny(task, **changes):
-    settings = {
-        "task": task.config,
-        "bootstrap": BootstrapConfig(num_resamples=100),
-        "network": ViTConfig(size="ti", image_px=16, patch_px=8),
-        "augment": AugmentConfig(scale=(0.8, 1.0)),
-        "loop": LoopConfig(checkpoint_steps=2, log_steps=1, precision="fp32"),
-        "epochs": 2.0,
-        "batch": 8,
-        "watch_epochs": 1.0,
-        "threads": 1,
-        **changes,
-    }
-    return SegmentConfig(**settings)
+    return SegmentConfig(**small_settings(task, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -208,22 +194,10 @@ def test_flipping_images_and_label_maps_alike_leaves_the_scores(fake_bus_bra, we
 
 @pytest.mark.parametrize("broken_batch", [3, 9])
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
-    drawn, weights, undisturbed, tmp_path, monkeypatch, broken_batch
+    drawn, weights, undisturbed, tmp_path, broken_batch
 ):
-    made = 0
-
-    def breaking(self, step):
-        nonlocal made
-        made += 1
-        if made == broken_batch:
-            raise RuntimeError("pulled the plug")
-        return whole_call(self, step)
-
-    whole_call = SegmentBatches.__call__
-    with monkeypatch.context() as patched:
-        patched.setattr(SegmentBatches, "__call__", breaking)
-        with pytest.raises(RuntimeError, match="pulled the plug"):
-            segment(drawn, weights, out=tmp_path / "r", config=tiny(drawn))
+    with plug_pulled(SegmentBatches, at=broken_batch):
+        segment(drawn, weights, out=tmp_path / "r", config=tiny(drawn))
     assert not (tmp_path / "r/result.json").exists()
     segment(drawn, weights, out=tmp_path / "r", config=tiny(drawn), resume=True)
     assert outcome(tmp_path / "r") == outcome(undisturbed)

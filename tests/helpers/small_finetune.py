@@ -11,9 +11,9 @@ from usfmae.models.vit import ViTConfig
 FOLDS = ("fold-2", "fold-3")
 
 
-def tiny(task, **changes):
-    """Two epochs of five batches on each fold; other settings by name."""
-    settings = {
+def small_settings(task, **changes):
+    """Two epochs of five batches on each fold, for fine-tuning and segmentation; other settings by name."""
+    return {
         "task": task.config,
         "bootstrap": BootstrapConfig(num_resamples=100),
         "network": ViTConfig(size="ti", image_px=16, patch_px=8),
@@ -25,7 +25,11 @@ def tiny(task, **changes):
         "threads": 1,
         **changes,
     }
-    return FinetuneConfig(**settings)
+
+
+def tiny(task, **changes):
+    """A fine-tuning with the small settings."""
+    return FinetuneConfig(**small_settings(task, **changes))
 
 
 def outcome(out):

@@ -1,7 +1,6 @@
 """`usfmae evaluate segment`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,6 +15,7 @@ from usfmae.cli.evaluate import (
     WeightsOption,
     pretraining_pool,
     print_metrics,
+    weights_named,
 )
 from usfmae.cli.pairs import existing_folder
 from usfmae.cli.pretrain import DEVICES, DeviceOption, OverwriteOption, ResumeOption, SetOption
@@ -39,9 +39,9 @@ def segment(
     from usfmae.evaluate.segment_config import SegmentConfig, scratch_segment_config
     from usfmae.evaluate.segment_page import write_segment_page
     from usfmae.evaluate.segment_task import load_segment_task
-    from usfmae.evaluate.start import Weights, shown_to
+    from usfmae.evaluate.start import shown_to
 
-    start: Weights = "scratch" if weights == "scratch" else Path(weights)
+    start = weights_named(weights)
     fit, crop = shown_to(start, like=like)
     defaults = scratch_segment_config() if start == "scratch" else SegmentConfig()
     chosen: Sequence[str] = [f"task.fit={fit}", f"task.crop={crop}", *(settings or [])]

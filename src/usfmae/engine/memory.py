@@ -79,8 +79,11 @@ def explain_lost_worker() -> Iterator[None]:
         ) from error
 
 
-_WORDS = ("DefaultCPUAllocator", "could not create a primitive", "bad_alloc")
-"""By which PyTorch, oneDNN and C++ say that the CPU's memory ran out."""
+_WORDS = (
+    *("DefaultCPUAllocator", "could not create a primitive", "bad_alloc"),
+    *("not enough memory", "out of memory", "Out of memory"),
+)
+"""By which PyTorch, oneDNN and C++ say that memory ran out, and below them Windows and libraries of GPUs."""
 
 
 def ran_out(error: BaseException) -> bool:

@@ -225,7 +225,7 @@ class PlanRun:
         except (TrainingError, WeightsError) as error:
             reason = error.message
         except (MemoryError, RuntimeError) as error:
-            if not _is_memory(error):
+            if not ran_out(error):
                 raise
             reason = f"out of memory ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
         else:
@@ -265,9 +265,3 @@ def _weights(cell: Cell) -> Weights:
 def _is_there(cell: Cell) -> bool:
     weights = _weights(cell)
     return not isinstance(weights, Path) or weights.exists()
-
-
-def _is_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out: most allocators have only words for it, each its own."""
-    said = str(error).lower()
-    return ran_out(error) or "not enough memory" in said or "out of memory" in said
