@@ -21,7 +21,7 @@ from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.run import pretrain
 
 SCRIPT = Path(train_together.__file__)
-STEPS, HALF = 12, 6
+STEPS, HALF = 20, 10
 TOLERANCE = 1e-6
 EVERY_VARIANT = [
     "model.hiding.kind=sector", "model.context=clip", "model.decoder.kind=cross",
@@ -41,13 +41,13 @@ def small_networks():
 
 @pytest.fixture(scope="module")
 def config(small_config) -> PretrainConfig:
-    """12 steps of 9 images, which two processes share as 4 and 5."""
+    """20 steps of 9 images, which two processes share as 4 and 5."""
     return small_config.model_copy(
         update={
             "global_batch": 9,
-            "epochs": 5.4,
+            "epochs": 9.0,
             "loop": small_config.loop.model_copy(update={"checkpoint_steps": HALF, "keep_checkpoints": 3}),
-            "watch": small_config.watch.model_copy(update={"every_epochs": 2.7}),
+            "watch": small_config.watch.model_copy(update={"every_epochs": 4.5}),
         }
     )
 
@@ -83,7 +83,11 @@ def runs(config, small_corpus, clips, tmp_path_factory) -> Path:
     With DDP, in parts; with FSDP2, recomputing; going on where one stopped; with the variants of pretraining.
     """
     root = tmp_path_factory.mktemp("ranks")
-    variants = {"variants": with_settings(config, EVERY_VARIANT), "context": with_settings(config, CONTEXT)}
+    as_long = ["epochs=9.4", "watch.every_epochs=4.7"]  # the clips are 19 images, the others 20
+    variants = {
+        name: with_settings(config, [*changes, *as_long])
+        for name, changes in (("variants", EVERY_VARIANT), ("context", CONTEXT))
+    }
     pretrain(config, small_corpus, root / "one")
     for name, changed in variants.items():
         pretrain(changed, clips, root / name)

@@ -103,20 +103,21 @@ def _other(words: list[str], number: int) -> "subprocess.Popen[bytes]":
 
 def _say(record: dict[str, Any]) -> None:
     """The main numbers on stdout."""
-    typer.echo(f"{'task':12} {'way':18} {'encoder':22} {'macro-F1':>24} {'AUROC':>24}")
+    names = ("task", "way", "encoder")
+    wide = {name: max(map(len, [name, *(entry[name] for entry in record["entries"])])) for name in names}
+    heads = "  ".join(name.ljust(wide[name]) for name in names)
+    typer.echo(f"{heads} {'macro-F1':>24} {'AUROC':>24}")
     for entry in record["entries"]:
         shown = [_interval(entry["metrics"][name]) for name in ("macro_f1", "auroc")]
-        typer.echo(
-            f"{entry['task']:12} {entry['way']:18} {entry['encoder']:22} {shown[0]:>24} {shown[1]:>24}"
-        )
+        said = "  ".join(entry[name].ljust(wide[name]) for name in names)
+        typer.echo(f"{said} {shown[0]:>24} {shown[1]:>24}")
     for one in record["comparisons"]:
         if one["metric"] == "macro_f1" and one["difference"]["value"] is not None:
             holm = one["p_holm"]
             p = "p -" if holm is None else "p < 0.001" if holm < 0.001 else f"p {holm:.3f}"
-            typer.echo(
-                f"{one['task']:12} {one['way']:18} {one['first']} - {one['rival']}: "
-                f"{_interval(one['difference'], signed=True)}, {p} (Holm)"
-            )
+            where = "  ".join(one[name].ljust(wide[name]) for name in ("task", "way"))
+            change = _interval(one["difference"], signed=True)
+            typer.echo(f"{where}  {one['first']} - {one['rival']}: {change}, {p} (Holm)")
     for cell, reason in record["cells"]["failed"].items():
         typer.echo(f"failed: {cell}: {reason}", err=True)
 
