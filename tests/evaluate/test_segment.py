@@ -285,3 +285,12 @@ def test_a_set_without_label_maps_is_said_on_the_command_line(fake_bus_bra, tmp_
     words = ["evaluate", "segment", "--task", "bus-bra", "--data", str(bare), "--weights", "scratch"]
     assert main([*words, "--out", str(tmp_path / "r")]) == 2
     assert "has a label map" in capsys.readouterr().err
+
+
+def test_imagenet_weights_are_refused_with_what_can_be_given_instead(fake_bus_bra, tmp_path, capsys):
+    words = ["evaluate", "segment", "--task", "bus-bra", "--data", str(fake_bus_bra), "--weights", "imagenet"]
+    assert main([*words, "--out", str(tmp_path / "r")]) == 2
+    said = capsys.readouterr().err
+    assert "segment takes ViTs" in said
+    assert "--weights FILE" in said
+    assert "--encoder" not in said

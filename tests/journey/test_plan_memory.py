@@ -23,13 +23,14 @@ sys.exit(main(sys.argv[1:]))
 """
 """The command in a process that may have 2 GiB more than the libraries take."""
 
+LONG = "another network of a long name"
 PLAN = {
     "tasks": [{"name": "bus-bra", "folds": [2]}],
     "encoders": [
         {"name": "small"},
         # 4,096 px: 30 images are 1.9 GiB as numbers beside 0.5 GiB as bytes; 16, standardised, 2 GiB.
         {"name": "huge", "settings": ["network.image_px=4096", "network.patch_px=512"]},
-        {"name": "other", "settings": ["network.patch_px=16"]},
+        {"name": LONG, "settings": ["network.patch_px=16"]},
     ],
     "ways": [
         {"method": "knn", "settings": ["k=5"]},
@@ -70,7 +71,8 @@ def test_the_exit_status_says_that_cells_failed_and_stderr_which(ran):
 def test_each_failed_cell_has_its_reason_and_the_rest_is_done(ran):
     _, out = ran
     found = sorted(path.relative_to(out / "cells").parts[2:4] for path in out.glob("cells/**/result.json"))
-    assert found == [("other", "finetune"), ("other", "knn"), ("small", "finetune"), ("small", "knn")]
+    names = LONG.replace(" ", "-"), "small"
+    assert found == [(name, method) for name in names for method in ("finetune", "knn")]
     failed = {path.parts[-2]: read_json(path)["reason"] for path in out.glob("cells/**/*.failed.json")}
     assert set(failed) == {"knn", "finetune"}
     assert failed["knn"].startswith("out of memory (")
@@ -85,4 +87,12 @@ def test_the_page_names_them_and_compares_what_is_there(ran):
     assert "Failed cells" in page
     assert "huge, finetune, seed 0: cpu: a step on 16 images" in page
     record = read_json(out / "comparison.json")
-    assert {(one["first"], one["rival"]) for one in record["comparisons"]} == {("small", "other")}
+    assert {(one["first"], one["rival"]) for one in record["comparisons"]} == {("small", LONG)}
+
+
+def test_the_numbers_stand_below_each_other_however_long_a_name_is(ran):
+    done, _ = ran
+    head, *rows = done.stdout.splitlines()[:5]
+    assert head.split() == ["task", "way", "encoder", "macro-F1", "AUROC"]
+    assert {len(row) for row in rows} == {len(head)}
+    assert sum(LONG in row for row in rows) == 2

@@ -35,6 +35,7 @@ def segment(
 ) -> None:
     """Train encoder and a decoder to outline structures; Dice, IoU, HD95, COCO mAP of masks and boxes."""
     from usfmae.base.config import with_settings
+    from usfmae.base.errors import WeightsError
     from usfmae.evaluate.segment import segment as run
     from usfmae.evaluate.segment_config import SegmentConfig, scratch_segment_config
     from usfmae.evaluate.segment_page import write_segment_page
@@ -42,6 +43,11 @@ def segment(
     from usfmae.evaluate.start import shown_to
 
     start = weights_named(weights)
+    if start == "imagenet":
+        raise WeightsError(
+            "segment takes ViTs, and no ImageNet weights of one are on this machine",
+            hint="give a file (MAE, timm or Hugging Face) with --weights FILE",
+        )
     fit, crop = shown_to(start, like=like)
     defaults = scratch_segment_config() if start == "scratch" else SegmentConfig()
     chosen: Sequence[str] = [f"task.fit={fit}", f"task.crop={crop}", *(settings or [])]
