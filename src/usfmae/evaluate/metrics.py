@@ -26,6 +26,9 @@ METRICS = (
 )
 """Names in the order in which tables show them."""
 
+DECISIONS = ("macro_f1", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
+"""Those that ask for the predicted class alone, however the scores are scaled."""
+
 
 def predicted_classes(probabilities: Float[np.ndarray, "image class"]) -> Int[np.ndarray, " image"]:
     """The most probable class of each image; of equal ones the first."""
@@ -77,31 +80,53 @@ def score_resamples(
     """
     num_classes = probabilities.shape[1]
     _check(labels, probabilities, num_classes)
-    predicted = predicted_classes(probabilities)
-    true_positive, support, claimed = _class_sums(labels, predicted, weights, num_classes)
-    total = weights.sum(axis=1)
+    counts = decision_counts(labels, predicted_classes(probabilities), num_classes=num_classes)
+    scored = score_decisions(weights @ counts, positive=positive)
+    ranked = range(num_classes) if num_classes > 2 else [1 if positive is None else positive]
+    curves = [_ranking(probabilities[:, one], labels == one, weights) for one in ranked]
+    scored["auroc"] = np.mean([auroc for auroc, _ in curves], axis=0)
+    scored["average_precision"] = np.mean([precision for _, precision in curves], axis=0)
+    return {name: scored[name] for name in METRICS}
 
+
+def decision_counts(
+    labels: Int[np.ndarray, " image"], predicted: Int[np.ndarray, " image"], *, num_classes: int
+) -> Float[np.ndarray, "image count"]:
+    """What each image adds to the sums that `score_decisions` takes: for each class whether the image is
+    rightly called it, then whether it is, then whether it is called it."""
+    is_true, is_claimed = np.eye(num_classes)[labels], np.eye(num_classes)[predicted]
+    return np.concatenate([is_true * is_claimed, is_true, is_claimed], axis=1)
+
+
+def score_decisions(
+    sums: Float[np.ndarray, "resample count"], *, positive: int | None = None
+) -> dict[str, Float[np.ndarray, " resample"]]:
+    """All of `DECISIONS` from sums of `decision_counts`, once per row.
+
+    Since they are sums, they may be taken per patient first, which is what makes ten thousand swaps cheap.
+
+    Args:
+        sums: three counts per class.
+        positive: with two classes, the one to be found; the last if None.
+    """
+    true_positive, support, claimed = np.split(sums, 3, axis=1)
+    total = support.sum(axis=1)
     f1 = _ratio(2 * true_positive, support + claimed)
     recall = _ratio(true_positive, support)
     true_negative = total[:, None] - support - claimed + true_positive
     rejection = _ratio(true_negative, total[:, None] - support)
-    if num_classes == 2:
+    balanced = _mean_where(recall, support > 0)
+    if support.shape[1] == 2:
         one = 1 if positive is None else positive
         sensitivity, specificity = recall[:, one], rejection[:, one]
-        ranked = [one]
     else:
-        sensitivity = _mean_where(recall, support > 0)
-        specificity = _mean_where(rejection, support > 0)
-        ranked = list(range(num_classes))
-    curves = [_ranking(probabilities[:, one], labels == one, weights) for one in ranked]
+        sensitivity, specificity = balanced, _mean_where(rejection, support > 0)
     return {
         "macro_f1": _mean_where(f1, support + claimed > 0),
-        "auroc": np.mean([auroc for auroc, _ in curves], axis=0),
         "accuracy": true_positive.sum(axis=1) / total,
-        "balanced_accuracy": _mean_where(recall, support > 0),
+        "balanced_accuracy": balanced,
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "average_precision": np.mean([precision for _, precision in curves], axis=0),
     }
 
 
@@ -129,8 +154,8 @@ def f1_per_class(
 ) -> Float[np.ndarray, "resample class"]:
     """F1 of each class against the rest, once per row of weights; NaN where no image is or is called it."""
     num_classes = probabilities.shape[1]
-    predicted = predicted_classes(probabilities)
-    true_positive, support, claimed = _class_sums(labels, predicted, weights, num_classes)
+    counts = decision_counts(labels, predicted_classes(probabilities), num_classes=num_classes)
+    true_positive, support, claimed = np.split(weights @ counts, 3, axis=1)
     return _ratio(2 * true_positive, support + claimed)
 
 
@@ -151,23 +176,6 @@ def _check(
         raise ValueError(f"metrics need at least one image, with labels from 0 to {num_classes - 1}")
     if not np.isfinite(probabilities).all():
         raise ValueError("a probability is not a finite number")
-
-
-def _class_sums(
-    labels: Int[np.ndarray, " image"],
-    predicted: Int[np.ndarray, " image"],
-    weights: Float[np.ndarray, "resample image"],
-    num_classes: int,
-) -> tuple[
-    Float[np.ndarray, "resample class"],
-    Float[np.ndarray, "resample class"],
-    Float[np.ndarray, "resample class"],
-]:
-    """Weight of the images that are rightly called, that are, and that are called each class."""
-    is_true, is_claimed = np.eye(num_classes)[labels], np.eye(num_classes)[predicted]
-    columns = np.concatenate([is_true * is_claimed, is_true, is_claimed], axis=1)
-    true_positive, support, claimed = np.split(weights @ columns, 3, axis=1)
-    return true_positive, support, claimed
 
 
 def _ranking(

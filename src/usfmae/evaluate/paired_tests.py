@@ -24,11 +24,8 @@ from scipy.special import ndtr
 from usfmae.base.config import Config
 from usfmae.base.seeds import rng_for
 from usfmae.evaluate.delong import Answers, seeds_of
-from usfmae.evaluate.metrics import predicted_classes, score_resamples
+from usfmae.evaluate.metrics import DECISIONS, decision_counts, predicted_classes, score_decisions
 from usfmae.evaluate.statistics import MAX_CELLS
-
-DECISIONS = ("macro_f1", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
-"""Metrics of the predicted class alone: what swapping answers tests, however the scores are scaled."""
 
 MAX_EXACT = 12
 """Patients that are answered differently up to which all 2**n swaps are tried."""
@@ -217,21 +214,19 @@ def permutation_test(
         for one, other in zip(seeds_of(first), seeds_of(second), strict=True)
     ]
     differing = np.unique(np.concatenate([member[one != other] for one, other in pairs]))
-    classes = np.eye(seeds_of(first)[0].shape[1])
+    num_classes = seeds_of(first)[0].shape[1]
+    counted = [
+        [decision_counts(labels, answer, num_classes=num_classes) for answer in pair] for pair in pairs
+    ]
+    moved = [_per_group(after - before, member, num_groups)[differing] for before, after in counted]
 
     def differences(swapped: Float[np.ndarray, "swap group"]) -> Float[np.ndarray, " swap"]:
-        taken = np.zeros((len(swapped), num_groups))
-        taken[:, differing] = swapped
-        taken = taken[:, member]
-        sides = [np.concatenate(side, axis=1) for side in ([1 - taken, taken], [taken, 1 - taken])]
         change = np.zeros(len(swapped))
-        for pair in pairs:
-            doubled = np.concatenate([classes[answer] for answer in pair])
-            before, after = (
-                score_resamples(np.tile(labels, 2), doubled, side, positive=positive)[metric]
-                for side in sides
-            )
-            change += (after - before) / len(pairs)
+        for (before, after), gained in zip(counted, moved, strict=True):
+            crossed = swapped @ gained  # what goes from the contender to the baseline, and comes back
+            sides = before.sum(axis=0) + crossed, after.sum(axis=0) - crossed
+            low, high = (score_decisions(side, positive=positive)[metric] for side in sides)
+            change += (high - low) / len(pairs)
         return change
 
     found = float(differences(np.zeros((1, len(differing))))[0])
@@ -240,7 +235,7 @@ def permutation_test(
     if np.isnan(found):
         return PermutationTest(metric, None, None, num_groups, len(differing), 0, is_exact)
     rng = rng_for(config.seed, "permutation")
-    rows_at_once = max(1, MAX_CELLS // (2 * len(labels)))
+    rows_at_once = max(1, MAX_CELLS // max(len(differing), 3 * num_classes))
     as_large = 0
     for start in range(0, num_swaps, rows_at_once):
         rows = np.arange(start, min(start + rows_at_once, num_swaps))
@@ -299,6 +294,15 @@ def holm_correction(p_values: Sequence[float]) -> HolmCorrection:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(p) else steps
     return HolmCorrection(tuple(p.tolist()), tuple(adjusted.tolist()))
+
+
+def _per_group(
+    counts: Float[np.ndarray, "image count"], member: Int[np.ndarray, " image"], num_groups: int
+) -> Float[np.ndarray, "group count"]:
+    """Sums over the images of each patient."""
+    sums = np.zeros((num_groups, counts.shape[1]))
+    np.add.at(sums, member, counts)
+    return sums
 
 
 def _gained(
