@@ -1,5 +1,7 @@
 """Every knob of fine-tuning."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from usfmae.base.config import Config
@@ -41,6 +43,10 @@ class FinetuneConfig(Config):
 
     pool: PoolName = "mean"
     """How tokens become one vector; "mean" does better after MAE (He et al. 2022)."""
+
+    head_start: Literal["zero", "probe"] = "zero"
+    """Where the classifier begins: near zero (He et al. 2022), or where a linear probe of the frozen features
+    ends, its penalty chosen inside the training images (Kumar et al. 2022)."""
 
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     """Chance to skip the last block; falls linearly to 0 at the first."""
