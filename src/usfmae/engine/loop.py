@@ -21,6 +21,7 @@ from usfmae.engine.bad_steps import LOOKED_AT_ONCE, BadSteps, OnBadStep, SpikeWa
 from usfmae.engine.checkpoint import find_checkpoints, load_checkpoint
 from usfmae.engine.compiling import CompileName, compiling
 from usfmae.engine.devices import PrecisionName, autocast, pick_precision
+from usfmae.engine.loss_parts import TOTAL, StepLoss, mean_parts, named, total_of
 from usfmae.engine.memory import explain_lost_worker, explain_out_of_memory
 from usfmae.engine.meters import RateMeter, peak_memory_gb
 from usfmae.engine.metrics_log import MetricsLog, NoMetrics
@@ -37,8 +38,8 @@ Batch = tuple[Tensor, ...]
 """Tensors with one row per image."""
 
 
-StepFunction = Callable[[nn.Module, Batch], Tensor]
-"""What one step computes: the loss of a batch, mean over its images, ready for `backward`."""
+StepFunction = Callable[[nn.Module, Batch], StepLoss]
+"""What one step computes."""
 
 Hook = Callable[[int], Sequence[dict[str, object]]]
 """Called after every step with the number of steps done; returns lines for the metrics log."""
@@ -183,7 +184,7 @@ def train(
     metrics = MetricsLog(out, step=step) if ranks.leads else NoMetrics()
     meter, start = RateMeter(), time.perf_counter()
     images = 0
-    losses: list[Tensor] = []
+    losses: list[dict[str, Tensor]] = []
     taken: list[int] = []
     bad_steps, unseen = BadSteps(config.on_bad_step, config.max_bad_in_row), Unseen()
     due = False
@@ -242,11 +243,12 @@ def train(
                     device=device,
                 ):
                     parts = min(config.accumulate, rows // ranks.world)
-                    loss = _backward(
+                    every = _backward(
                         stepped, step_function, batch, parts, rows, ranks, precision, before_forward
                     )
+                    loss = every[TOTAL]
                     norm = whole(nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf, foreach=True))
-                    losses.append(loss)
+                    losses.append(every)
                     taken.append(step)
                     look = config.on_bad_step == "skip" or device.type in LOOKED_AT_ONCE
                     look = look or (step + 1) % config.log_steps == 0 or step + 1 == total
@@ -268,8 +270,8 @@ def train(
                 images += rows
                 bar.advance()
                 if losses and (step % config.log_steps == 0 or step == total):
-                    each = ranks.mean(torch.stack(losses))
-                    shown = float(each.mean())
+                    each = ranks.mean(torch.stack([step_loss[TOTAL] for step_loss in losses]))
+                    shown, shares = float(each.mean()), mean_parts(losses, ranks)
                     if spikes is not None:
                         values = zip(taken, each.tolist(), strict=True)
                         for line in spikes.see(values, lambda at: next(iter(batches_from(at)))):
@@ -281,6 +283,7 @@ def train(
                         step=step,
                         epoch=round(step / steps_per_epoch, 4),
                         loss=shown,
+                        **shares,
                         lr=lr,
                         grad_norm=float(norm),
                         images_per_s=round(meter.images_per_s, 1),
@@ -321,19 +324,22 @@ def _backward(
     ranks: Ranks,
     precision: Literal["bf16", "fp32"],
     before_forward: Callable[[], None],
-) -> Tensor:
-    """The loss of this rank's part of a batch of `rows`, so scaled that the mean over ranks is the mean over
-    rows, and its gradients."""
+) -> dict[str, Tensor]:
+    """The loss, whole and in parts, of this rank's rows of a batch of `rows`, so scaled that the mean over
+    ranks is the mean over rows, and its gradients."""
     device = next(stepped.parameters()).device
-    loss = torch.zeros((), device=device)
+    sums: dict[str, Tensor] = {}
     for index, part in enumerate(zip(*(tensor.tensor_split(parts) for tensor in batch), strict=True)):
         before_forward()
         with gradients_kept_back(stepped, until_last=index + 1 < parts):
             with autocast(precision, device):
-                part_loss = step_function(stepped, part) * (len(part[0]) * ranks.world / rows)
-            part_loss.backward()  # type: ignore[no-untyped-call]
-        loss += part_loss.detach()
-    return loss
+                part_loss = step_function(stepped, part)
+                share = len(part[0]) * ranks.world / rows
+                scaled = total_of(part_loss) * share
+            scaled.backward()  # type: ignore[no-untyped-call]
+        for name, value in named(part_loss).items():
+            sums[name] = sums.get(name, 0) + value * share
+    return sums
 
 
 def _mfu(utilisation: Utilisation | None, images_per_s: float, device: torch.device) -> dict[str, float]:

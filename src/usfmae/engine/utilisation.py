@@ -15,6 +15,7 @@ from torch.compiler import set_stance
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from usfmae.engine.devices import PrecisionName, autocast
+from usfmae.engine.loss_parts import StepLoss, total_of
 
 SIDES = {"cuda": 8192, "cpu": 2048}
 """Side of the square matrices that are multiplied: large enough for the best rate, and quick."""
@@ -44,7 +45,7 @@ class Utilisation:
     Products that activation checkpointing computes again are counted if it is on while counting.
     """
 
-    step_function: Callable[[nn.Module, tuple[Tensor, ...]], Tensor]
+    step_function: Callable[[nn.Module, tuple[Tensor, ...]], StepLoss]
     """That of the loop."""
 
     precision: PrecisionName
@@ -78,7 +79,7 @@ class Utilisation:
         counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
         with counter, set_stance("force_eager"):
             with autocast("bf16" if self.precision == "bf16" else "fp32", device):
-                loss = self.step_function(module, one)
+                loss = total_of(self.step_function(module, one))
             loss.backward()  # type: ignore[no-untyped-call]
         module.zero_grad(set_to_none=True)
         return float(counter.get_total_flops())
