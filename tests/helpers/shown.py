@@ -10,7 +10,7 @@ from usfmae.pretrain.step import PretrainStep
 
 
 class Shown(nn.Module):
-    """Keeps images in grey levels, what was hidden, and the context."""
+    """Keeps images in grey levels, what was hidden, and the context; projects images to their pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Shown(nn.Module):
         self.grey = (images * GREY_STD + GREY_MEAN) * 255
         self.hiding = hiding
         self.context = context
-        return SimpleNamespace(loss=self.weight.sum())
+        return SimpleNamespace(loss=self.weight.sum(), projected=images.flatten(1))
 
 
 def shown(config, batch) -> Shown:

@@ -17,6 +17,10 @@ VARIANTS = {
     "cross, layers": ["model.decoder.kind=cross", "model.decoder.layers_seen=4"],
     "context": ["model.context=clip"],
     "context, cross": ["model.context=clip", "model.decoder.kind=cross", "model.hiding.kind=sector"],
+    "pairs": [
+        "model.agreement.kind=clip", "model.agreement.dim=16", "model.hiding.kind=sector",
+        "model.decoder.predict_ratio=0.5",
+    ],
     "rectangle": ["model.encoder.image_px=[24, 32]"],
     "steps of size": ["resolution.start_px=16", "resolution.start_ratio=0.5"],
     "all at once": [

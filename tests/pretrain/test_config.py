@@ -47,6 +47,10 @@ def test_a_start_that_cannot_be_is_refused(start_px, said):
         ("model.decoder.predict_ratio=0", "model.decoder.predict_ratio: Input should be greater than 0"),
         ("model.decoder.layers_seen=2", "layers_seen=2 needs kind=cross"),
         ("model.context=frames", "model.context: Input should be 'none' or 'clip'"),
+        (
+            "model.agreement.kind=frame",
+            "model.agreement.kind: Input should be 'none', 'image', 'clip' or 'patient'",
+        ),
         ("optim.betas=[2, 3]", "optim: betas must be two numbers from 0 to below 1"),
         ("watch.every_epochs=1e308", "watch.every_epochs: Input should be less than or equal to 1000000"),
         ("resolution.start_ratio=1", "resolution.start_ratio: Input should be less than 1"),
@@ -56,3 +60,23 @@ def test_a_setting_that_cannot_be_is_refused_by_name(setting, said):
     flat = PretrainConfig(model=MaeConfig(encoder=ViTConfig(image_px=(16, 64), patch_px=16)))
     with pytest.raises(SettingError, match=said):
         with_settings(flat, [setting])
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        (
+            "model.context=clip",
+            "context=clip shows the decoder a second frame and agreement.kind=image predicts it",
+        ),
+        ("global_batch=1", "model.agreement.kind=image looks at the spread of a batch; one image has none"),
+        (
+            "loop.accumulate=2",
+            "loop.accumulate=2 cuts the batch of which model.agreement.kind=image takes the",
+        ),
+        ("model.agreement.dim=1", "model.agreement.dim: Input should be greater than or equal to 2"),
+    ],
+)
+def test_what_does_not_go_with_pairs_is_refused_by_name(setting, said):
+    with pytest.raises(SettingError, match=said):
+        with_settings(PretrainConfig(model=SQUARE), [setting, "model.agreement.kind=image"])

@@ -2,11 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usfmae.base.errors import CorpusError
 from usfmae.corpus.shards import Corpus
-from usfmae.pretrain.context import find_partners, group_by
+from usfmae.pretrain.context import check_partners, find_partners, group_by
 
 
 def pool(*rows: tuple[str, str, str]) -> Corpus:
@@ -30,6 +32,32 @@ def test_partners_by_hand():
     )  # fmt: skip
     expected = [{2, 3}, {4}, {0, 3}, {0, 2}, {1}, {5}, {6}]
     assert [seen_with(partners, index) for index in range(7)] == expected
+
+
+def test_partners_of_patients_by_hand():
+    # The frames and stills of patient p of source a all go together; another patient in the same file (5) and
+    # the same name in another source (6) are alone.
+    partners = find_partners(
+        pool(
+            ("a", "p", "clip"), ("a", "p", "still 1"), ("a", "p", "clip"), ("a", "p", "clip"),
+            ("a", "p", "still 2"), ("a", "q", "clip"), ("b", "p", "clip"),
+        ),
+        "patient",
+    )  # fmt: skip
+    expected = [{1, 2, 3, 4}, {0, 2, 3, 4}, {0, 1, 3, 4}, {0, 1, 2, 4}, {0, 1, 2, 3}, {5}, {6}]
+    assert [seen_with(partners, index) for index in range(7)] == expected
+
+
+@pytest.mark.parametrize("together", ["clip", "patient"])
+def test_a_pool_without_partners_is_refused_and_how_many_there_are_is_said(together, caplog):
+    caplog.set_level("INFO")
+    alone = pool(("a", "p", "1"), ("a", "q", "2"), ("b", "p", "1"))
+    with pytest.raises(CorpusError, match=f"none of 3 images has another of its {together}, ") as caught:
+        check_partners(alone, together)
+    assert "keep_per_cluster=null" in caught.value.hint
+    assert "model.agreement.kind=image" in caught.value.hint
+    check_partners(pool(("a", "p", "1"), ("a", "q", "2"), ("a", "p", "1")), together)
+    assert f"2 of 3 images have another of their {together}" in caplog.text
 
 
 @given(members=st.lists(st.integers(0, 5), min_size=1, max_size=40), seed=st.integers(0, 99))

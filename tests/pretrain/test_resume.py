@@ -111,6 +111,7 @@ VARIED = [
     ("model.hiding.block=1", "model.hiding.block 2 -> 1"),
     ("model.loss_in=sector", "model.loss_in everywhere -> sector"),
     ("model.context=clip", "model.context none -> clip"),
+    ("model.agreement.kind=image", "model.agreement.kind none -> image"),
     ("model.decoder.kind=cross", "model.decoder.kind self -> cross"),
     ("model.decoder.predict_ratio=0.5", "model.decoder.predict_ratio 1.0 -> 0.5"),
     ("resolution.start_px=16", "resolution.start_px None -> 16"),

@@ -17,7 +17,7 @@ def variant(small_config, name: str):
     return with_settings(small_config, [*VARIANTS[name], "epochs=2", "watch.every_epochs=9"])
 
 
-@pytest.mark.parametrize("name", ["steps of size", "all at once"])
+@pytest.mark.parametrize("name", ["steps of size", "pairs", "all at once"])
 def test_a_variant_that_was_stopped_ends_where_an_undisturbed_one_does(name, clips, small_config, tmp_path):
     config = variant(small_config, name)
     pretrain(config, clips, tmp_path / "whole")
@@ -83,7 +83,7 @@ def test_a_run_of_a_version_without_these_settings_goes_on(clips, small_config, 
     record = json.loads((tmp_path / "run/run.json").read_text())
     settings = record["made_by"]["settings"]
     del settings["resolution"]
-    for name in ("hiding", "loss_in", "context"):
+    for name in ("hiding", "loss_in", "context", "agreement"):
         del settings["model"][name]
     for name in ("kind", "predict_ratio", "layers_seen"):
         del settings["model"]["decoder"][name]

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from usfmae.base.config import Config
+from usfmae.models.agreement import AgreementConfig, Projector
 from usfmae.models.cross_decoder import CrossDecoder, EncodedContext
 from usfmae.models.masking import Hiding, HidingConfig, count_hidden
 from usfmae.models.patches import channels_first, channels_last, patchify, unpatchify
@@ -79,12 +80,21 @@ class MaeConfig(Config):
     context: Literal["none", "clip"] = "none"
     """clip: another frame of the same clip comes along, and the decoder may look at its visible patches."""
 
+    agreement: AgreementConfig = AgreementConfig()
+    """Whether a second view of each image comes along, is predicted as well, and ought to be represented as
+    the first is."""
+
     def model_post_init(self, _context: object) -> None:
         self.check_hiding(self.encoder.grid)
         num_layers = SIZES[self.encoder.size][1]
         if self.decoder.layers_seen > num_layers:
             raise ValueError(
                 f"decoder.layers_seen={self.decoder.layers_seen}: the encoder has {num_layers} layers"
+            )
+        if self.context != "none" and self.agreement.kind != "none":
+            raise ValueError(
+                f"context={self.context} shows the decoder a second frame and "
+                f"agreement.kind={self.agreement.kind} predicts it: choose one"
             )
 
     @property
@@ -122,6 +132,9 @@ class MaeOutput:
 
     prediction: Float[Tensor, "b h d"]
     """Predicted hidden patches (down, across, channel), in the order of `hiding.hidden`."""
+
+    projected: Float[Tensor, "b e"] | None = None
+    """Each image's visible patch tokens, their mean taken and projected; None without a projector."""
 
 
 class Decoder(nn.Module):
@@ -182,6 +195,7 @@ class MaskedAutoencoder(nn.Module):
         self.config = config
         self.encoder = VisionTransformer(config.encoder)
         self.decoder = build_decoder(config)
+        self.projector = build_projector(config)
 
     def forward(
         self, images: Float[Tensor, "b c h w"], hiding: Hiding, context: Context | None = None
@@ -213,7 +227,8 @@ class MaskedAutoencoder(nn.Module):
         loss = hidden_patch_loss(
             prediction, target, normalised=self.config.normalised_pixels, scored=hiding.scored
         )
-        return MaeOutput(loss=loss, prediction=prediction)
+        projected = None if self.projector is None else self.projector(layers[-1][:, 1:].mean(dim=1))
+        return MaeOutput(loss=loss, prediction=prediction, projected=projected)
 
     @torch.no_grad()
     def reconstruct(self, images: Float[Tensor, "b c h w"], hiding: Hiding) -> Float[Tensor, "b c h w"]:
@@ -257,6 +272,14 @@ def build_decoder(config: MaeConfig) -> Decoder | CrossDecoder:
         norm_eps=encoder.norm_eps,
         with_context=with_context,
     )
+
+
+def build_projector(config: MaeConfig) -> Projector | None:
+    """What maps images to where two views of them are compared; None where they are not."""
+    if config.agreement.kind == "none":
+        return None
+    encoder = config.encoder
+    return Projector(SIZES[encoder.size][0], config.agreement, norm_eps=encoder.norm_eps)
 
 
 def hidden_patch_loss(

@@ -48,6 +48,16 @@ class Hiding:
     """What each of `hidden` counts in the loss of its image; None for all alike."""
 
 
+def one_after_the_other(first: Hiding, second: Hiding) -> Hiding:
+    """The choices of two batches as that of one that holds the images of both."""
+    scored = None
+    if first.scored is not None and second.scored is not None:
+        scored = torch.cat([first.scored, second.scored])
+    return Hiding(
+        torch.cat([first.visible, second.visible]), torch.cat([first.hidden, second.hidden]), scored
+    )
+
+
 def hide_patches(batch: int, num_patches: int, *, hide_ratio: float, rng: Generator) -> Hiding:
     """Hide a random `hide_ratio` of the patches, separately for each image.
 

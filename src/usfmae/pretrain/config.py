@@ -109,6 +109,7 @@ class PretrainConfig(Config):
 
     def model_post_init(self, _context: object) -> None:
         self._check_resolution()
+        self._check_agreement()
         self.num_old  # noqa: B018  (refuses a ratio that rounds to none or all of a batch)
         self.input_spec  # noqa: B018  (refuses a mean or std that does not fit the channels)
 
@@ -127,6 +128,21 @@ class PretrainConfig(Config):
     def num_new(self) -> int:
         """Images of the new (or only) pool in every global batch; they make the epochs."""
         return self.global_batch - self.num_old
+
+    def _check_agreement(self) -> None:
+        kind = self.model.agreement.kind
+        if kind == "none":
+            return
+        if self.global_batch == 1:
+            raise ValueError(
+                f"model.agreement.kind={kind} looks at the spread of a batch; one image has none"
+            )
+        if self.loop.accumulate > 1:
+            raise ValueError(
+                f"loop.accumulate={self.loop.accumulate} cuts the batch of which model.agreement.kind={kind} "
+                "takes the spread; loop.activation_checkpointing=true, more processes or a smaller "
+                "global_batch need less memory too"
+            )
 
     def _check_resolution(self) -> None:
         start, encoder = self.resolution.start_px, self.model.encoder

@@ -1,11 +1,17 @@
-"""Which other frame of the same clip accompanies an image."""
+"""Which other frame of the same clip, or other image of the same patient, accompanies an image."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
 
+from usfmae.base.errors import CorpusError
+from usfmae.base.logs import get_logger
 from usfmae.corpus.shards import Corpus
+
+log = get_logger(__name__)
+Together = Literal["clip", "patient"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +39,42 @@ class Partners:
         return partners
 
 
-def find_partners(corpus: Corpus) -> Partners:
-    """Frames of one file and one group belong together; images whose file gave no other, by their group.
+def find_partners(corpus: Corpus, together: Together = "clip") -> Partners:
+    """Which images of a pool belong together.
 
     A group is what the manifest calls one: the patient where known, else the file. It counts beside the file,
     since a file of arrays may hold many patients.
+
+    Args:
+        corpus: the pool.
+        together: clip, frames of one file and one group; images whose file gave no other, by their group.
+            patient, images of one group, whatever their file.
     """
+    if together == "patient":
+        return group_by(number_by(corpus, "source", "group"))
     by_group, by_file = number_by(corpus, "source", "group"), number_by(corpus, "source", "group", "path")
     alone = np.bincount(by_file)[by_file] == 1
     return group_by(np.where(alone, by_group, by_file + by_group.max(initial=-1) + 1))
+
+
+def check_partners(corpus: Corpus, together: Together) -> None:
+    """Say how many images of a pool have a partner.
+
+    Raises:
+        CorpusError: none has.
+    """
+    num_pairable = int((find_partners(corpus, together).length > 1).sum())
+    if not num_pairable:
+        raise CorpusError(
+            f"{corpus.folder}: none of {len(corpus)} images has another of its {together}, which "
+            f"model.agreement.kind={together} is to pair it with",
+            hint="build the pool with --set keep_per_cluster=null, which keeps frames that look alike; or "
+            "--set model.agreement.kind=image, which needs no partner",
+        )
+    log.info(
+        "%s: %d of %d images have another of their %s; the others are paired with another view of themselves",
+        corpus.folder, num_pairable, len(corpus), together,
+    )  # fmt: skip
 
 
 def group_by(members: Int[np.ndarray, " n"]) -> Partners:

@@ -21,7 +21,7 @@ from usfmae.corpus.balance import BalanceConfig, image_weights
 from usfmae.corpus.shards import Corpus, open_corpus
 from usfmae.engine.augment import whole_batch
 from usfmae.engine.sampler import Weights, batch_indices
-from usfmae.pretrain.context import Partners, find_partners, number_by, one_after_the_other
+from usfmae.pretrain.context import Partners, Together, find_partners, number_by, one_after_the_other
 
 log = get_logger(__name__)
 
@@ -126,8 +126,16 @@ class Pools:
     @cached_property
     def partners(self) -> Partners:
         """Which images are frames of one clip; never of two pools."""
-        new = find_partners(self.new)
-        return new if self.old is None else one_after_the_other(new, find_partners(self.old))
+        return self._together("clip")
+
+    @cached_property
+    def of_patients(self) -> Partners:
+        """Which images are of one group, the patient where known; never of two pools."""
+        return self._together("patient")
+
+    def _together(self, together: Together) -> Partners:
+        new = find_partners(self.new, together)
+        return new if self.old is None else one_after_the_other(new, find_partners(self.old, together))
 
     @cached_property
     def weights(self) -> Weights | None:

@@ -37,6 +37,7 @@ from usfmae.models.vit import start_weights
 from usfmae.models.weights import WEIGHTS_FILE
 from usfmae.pretrain.adaptation import Adaptation, draw_sample
 from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.context import check_partners
 from usfmae.pretrain.final_weights import FinalWeights, saying_what_is_done
 from usfmae.pretrain.page import LivePage, PageWriter
 from usfmae.pretrain.replay import hold_out, open_old
@@ -103,6 +104,8 @@ def pretrain(
         corpus, measured = hold_out(corpus, config.replay.hold_out_ratio, seed=config.seed)
     for pool in pools:
         _refuse_terms(pool, config)
+    if config.model.agreement.kind in ("clip", "patient"):
+        check_partners(corpus, config.model.agreement.kind)
     loop = config.loop.model_copy(update={"precision": pick_precision(config.loop.precision, where)})
     place = pick_augment_place(config.augment_on, where)
     config = config.model_copy(update={"loop": loop, "augment_on": place})
@@ -186,6 +189,7 @@ def _pretrain(
         "num_parameters": {
             "encoder": count_parameters(module.encoder),
             "decoder": count_parameters(module.decoder),
+            **({} if module.projector is None else {"projector": count_parameters(module.projector)}),
         },
         "total_steps": total,
     }
@@ -218,8 +222,8 @@ def _pretrain(
         sum(record["num_parameters"].values()) / 1e6, config.loop.precision, where,
         f", {ranks.world} processes ({ranks.parallel})" if ranks.world > 1 else "",
     )  # fmt: skip
-    step = PretrainStep(spec, config)
-    utilisation = Utilisation(step, config.loop.precision, num_devices=ranks.world)
+    step = PretrainStep(spec, config, ranks)
+    utilisation = Utilisation(PretrainStep(spec, config), config.loop.precision, num_devices=ranks.world)
     spikes = SpikeWatch(out, config.seed, config.watch.spike_factor or math.inf)
     optimizer = build_optimizer(
         module, config.optim, layer_of=module.encoder.layer_of, encoder_prefix="encoder."

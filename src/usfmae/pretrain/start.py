@@ -69,6 +69,9 @@ class Start:
             log.info("start: decoder of %s", self.decoder_from["checkpoint"])
         elif fresh:
             log.info("start: the decoder begins at random (%s)", self.decoder_from["why"])
+        if module.projector is not None:
+            fresh += [f"projector.{name}" for name in module.projector.state_dict()]
+            log.info("start: the projector begins at random, as none is taken over")
         loaded = {
             "loaded": len(report.loaded),
             "resized": report.resized,

@@ -5,20 +5,25 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.seeds import rng_for, seed_for
 from usfmae.corpus.shards import Corpus
+from usfmae.engine.all_rows import rows_of_all
 from usfmae.engine.augment import apply_views
 from usfmae.engine.augment_device import apply_views_on_device
 from usfmae.engine.devices import to_input
 from usfmae.engine.loop import Batch
+from usfmae.engine.loss_parts import LossInParts, StepLoss
+from usfmae.engine.ranks import ALONE, Ranks
 from usfmae.engine.sampler import steps_in
 from usfmae.engine.views import draw_views
+from usfmae.models.agreement import vicreg
 from usfmae.models.hiding_choice import Turns, choose_hiding, draw_turns
-from usfmae.models.mae import Context
-from usfmae.models.masking import Hiding
+from usfmae.models.mae import Context, MaeOutput
+from usfmae.models.masking import Hiding, one_after_the_other
 from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.replay import Pools
 
@@ -42,10 +47,10 @@ class PretrainBatches:
     def __call__(self, step: int) -> Batch:
         """What `PretrainStep` makes views and hidden patches of, one row per image.
 
-        Of k frames (1; 2 with another frame of the clip, the image itself first): grey bytes "b k h w" of
-        the views or, where views are made on the device, of whole images; the numbers of their views "b k n"
-        (n is 0 where they are made); their size in pixels "b 2"; the numbers that decide what is hidden
-        "b k t"; and those that decide what of it is predicted "b p".
+        Of k frames (1; 2 with another frame of the clip or a second view, the image itself first): grey
+        bytes "b k h w" of the views or, where views are made on the device, of whole images; the numbers of
+        their views "b k n" (n is 0 where they are made); their size in pixels "b 2"; the numbers that decide
+        what is hidden "b k t"; and those that decide what of it is predicted "b k p".
         """
         config = self.config
         indices = self.pools.batch(
@@ -55,10 +60,21 @@ class PretrainBatches:
         if config.model.context == "clip":
             others = self.pools.partners.draw(indices, rng_for(config.seed, "context", step))
             frames.append(self._drawn(others, step, " context"))
+        if config.model.agreement.kind != "none":
+            frames.append(self._drawn(self._paired(indices, step), step, " pair"))
         pixels, numbers, turns = zip(*frames, strict=True)
         size_px = torch.tensor(self._size_px(step)).expand(len(pixels[0]), -1)
         hide = torch.stack([each.hide for each in turns], dim=1)
-        return torch.stack(pixels, dim=1), torch.stack(numbers, dim=1), size_px, hide, turns[0].predict
+        predict = torch.stack([each.predict for each in turns], dim=1)
+        return torch.stack(pixels, dim=1), torch.stack(numbers, dim=1), size_px, hide, predict
+
+    def _paired(self, indices: Int[np.ndarray, " b"], step: int) -> Int[np.ndarray, " b"]:
+        """The image of which the second view of each is: itself, or another of its clip or patient."""
+        kind = self.config.model.agreement.kind
+        if kind == "image":
+            return indices
+        partners = self.pools.partners if kind == "clip" else self.pools.of_patients
+        return partners.draw(indices, rng_for(self.config.seed, "pair", step))
 
     def _drawn(self, indices: np.ndarray, step: int, what: str) -> tuple[Tensor, Tensor, Turns]:
         """Pixels of one frame per image; `what` sets one draw of a step apart from another."""
@@ -110,19 +126,36 @@ class PretrainStep:
     config: PretrainConfig
     """How views were drawn, and what is hidden and scored."""
 
-    def __call__(self, module: nn.Module, batch: Batch) -> Tensor:
-        """Mean squared error over the hidden patches of the batch that are scored."""
+    ranks: Ranks = ALONE
+    """The processes that have parts of the batch: whether views agree is asked of the whole."""
+
+    def __call__(self, module: nn.Module, batch: Batch) -> StepLoss:
+        """Mean squared error over the hidden patches of the batch that are scored; with `model.agreement` of
+        both views, and by how much these do not agree."""
         device = next(module.parameters()).device
         height, width = batch[2][0].tolist()  # before it goes to the device, so nothing waits for it
         pixels, numbers, _, hide, predict = (part.to(device, non_blocking=True) for part in batch)
-        seen = [
-            self._seen(frame, drawn, Turns(turns, predict), (height, width))
-            for frame, drawn, turns in zip(pixels.unbind(1), numbers.unbind(1), hide.unbind(1), strict=True)
-        ]
+        frames = zip(*(part.unbind(1) for part in (pixels, numbers, hide, predict)), strict=True)
+        seen = [self._seen(frame, drawn, Turns(*turns), (height, width)) for frame, drawn, *turns in frames]
+        if self.config.model.agreement.kind != "none":
+            return self._agreeing(module, *seen)
         (images, hiding), *others = ((to_input(v, self.input_spec, device), h) for v, h in seen)
         context = (Context(frames, chosen.visible) for frames, chosen in others)
         loss: Tensor = module(images, hiding, *context).loss
         return loss
+
+    def _agreeing(
+        self, module: nn.Module, one: tuple[Tensor, Hiding], other: tuple[Tensor, Hiding]
+    ) -> LossInParts:
+        """The loss of two views of each image. Both are predicted, since both are encoded anyway."""
+        views = torch.cat([one[0], other[0]])
+        images = to_input(views, self.input_spec, views.device)
+        output: MaeOutput = module(images, one_after_the_other(one[1], other[1]))
+        assert output.projected is not None
+        both = torch.cat(output.projected.float().chunk(2), dim=1)  # so that ranks talk once
+        agreement = vicreg(*rows_of_all(both, self.ranks, count=self.config.global_batch).chunk(2, dim=1))
+        total = output.loss + self.config.model.agreement.weighted(agreement)
+        return LossInParts(total, {"pixels": output.loss, **vars(agreement)})
 
     def _seen(
         self, pixels: Tensor, numbers: Tensor, turns: Turns, size_px: tuple[int, int]
