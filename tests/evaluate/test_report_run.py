@@ -45,3 +45,19 @@ def test_of_many_looks_five_are_read_the_first_and_the_last_among_them(tmp_path)
     for step in range(30):
         np.savez(run / f"pictures/step_{step:08d}.npz", visible=dark, reconstructed=dark, original=dark)
     assert [look.step for look in read_run(run).pictures] == [0, 2, 7, 16, 29]
+
+
+def test_a_loss_of_parts_has_a_curve_of_each(tmp_path):
+    run = fake_run(tmp_path / "run")
+    assert "Loss (mean square, hidden patches)" in page_of(
+        write_report(tmp_path / "r.html", title="x", runs=[run])
+    )
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "train":
+            line |= {"loss_pixels": 0.5, "loss_<variance>": 0.25}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = page_of(write_report(tmp_path / "r.html", title="x", runs=[run]))
+    assert "Loss (mean square, hidden patches)" not in page
+    for said in ("Loss (sum of weighted parts)", "Pixels, before its weight", "&lt;variance&gt;, before its"):
+        assert said in page

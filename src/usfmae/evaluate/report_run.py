@@ -91,12 +91,19 @@ def _curves(run: RunFolder) -> str:
     epochs = [_place(line) for line in lines]
     unit = "epoch" if "epoch" in lines[0] else "step"
     losses = [float(line["loss"]) for line in lines]
+    parts = [name for name in lines[0] if name.startswith("loss_")]
     charts = [
         line_chart(
             [Line("", epochs, losses)], title="Loss while training", x_label=unit.capitalize(),
-            y_label="Loss (mean square, hidden patches)",
+            y_label="Loss (sum of weighted parts)" if parts else "Loss (mean square, hidden patches)",
         )
     ]  # fmt: skip
+    for name in parts:
+        measured = [line for line in lines if _finite(line, name)]
+        drawn = Line("", [_place(line) for line in measured], [float(line[name]) for line in measured])
+        part = name.removeprefix("loss_")
+        label = f"{part.capitalize()}, before its weight"
+        charts.append(line_chart([drawn], title=f"Loss: {part}", x_label=unit.capitalize(), y_label=label))
     if all(_finite(line, "lr") for line in lines):
         rates = np.array([line["lr"] for line in lines], dtype=float)
         power = int(np.floor(np.log10(1.5 * rates.max()))) if rates.max() > 0 else 0
