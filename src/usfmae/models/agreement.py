@@ -64,7 +64,8 @@ class AgreementParts:
     """By how much the standard deviation of a dimension falls short of 1, mean over dimensions and views."""
 
     covariance: Float[Tensor, ""]
-    """Sum of the squares of all covariances of two different dimensions, over their number; of both views."""
+    """Squares of all covariances of two different dimensions, added up over both views and divided by the
+    number of dimensions."""
 
 
 def vicreg(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> AgreementParts:
