@@ -26,6 +26,11 @@ from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.run import pretrain
 from usfmae.pretrain.step import PretrainBatches, PretrainStep
 
+TOLERANCES = {"loss": 1e-6} | dict.fromkeys(
+    [f"loss_{name}" for name in ("pixels", "invariance", "variance", "covariance")], 5e-6
+)
+"""Between one process and two, over six steps; a part before its weight moves more than their sum."""
+
 WHOLE = ["augment.scale=[1, 1]", "augment.aspect=[1, 1]", "augment.flip_across=0"]
 
 
@@ -108,7 +113,7 @@ def test_the_loss_is_that_of_both_views_and_of_how_they_agree(small_corpus, conf
 def runs(config, small_corpus, tmp_path_factory) -> Path:
     """Six steps of 9 pairs alone, and shared by two processes as 4 and 5."""
     root = tmp_path_factory.mktemp("ranks")
-    alone = with_settings(config, ["global_batch=9", "epochs=2.7", "optim.lr_per_256=0.03"])
+    alone = with_settings(config, ["global_batch=9", "epochs=2.7"])
     pretrain(alone, small_corpus, root / "one")
     triples = []
     for parallel in ("ddp", "fsdp"):
@@ -124,8 +129,8 @@ def runs(config, small_corpus, tmp_path_factory) -> Path:
 def test_two_processes_do_what_one_does(runs, parallel):
     one, two = lines(runs / "one"), lines(runs / parallel)
     assert len(losses(runs / "one")) == len(losses(runs / parallel)) == 6
-    for name in ("loss", "loss_pixels", "loss_invariance", "loss_variance", "loss_covariance"):
-        assert [line[name] for line in two] == pytest.approx([line[name] for line in one], abs=1e-6)
+    for name, tolerance in TOLERANCES.items():
+        assert [line[name] for line in two] == pytest.approx([line[name] for line in one], abs=tolerance)
     assert abs(one[-1]["loss_variance"] - one[0]["loss_variance"]) > 1e-3  # it learns, so gradients matter
 
 
