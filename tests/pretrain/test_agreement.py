@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import train_together
+from plug import plug_pulled
 from safetensors.torch import load_file
 from shown import shown
 from together import ended_well, losses, torchrun
@@ -110,10 +111,15 @@ def test_the_loss_is_that_of_both_views_and_of_how_they_agree(small_corpus, conf
 
 
 @pytest.fixture(scope="module")
-def runs(config, small_corpus, tmp_path_factory) -> Path:
-    """Six steps of 9 pairs alone, and shared by two processes as 4 and 5."""
+def alone(config) -> PretrainConfig:
+    """Six steps of 9 pairs."""
+    return with_settings(config, ["global_batch=9", "epochs=2.7"])
+
+
+@pytest.fixture(scope="module")
+def runs(alone, small_corpus, tmp_path_factory) -> Path:
+    """What one process does, and two that share a batch as 4 and 5 pairs."""
     root = tmp_path_factory.mktemp("ranks")
-    alone = with_settings(config, ["global_batch=9", "epochs=2.7"])
     pretrain(alone, small_corpus, root / "one")
     triples = []
     for parallel in ("ddp", "fsdp"):
@@ -149,6 +155,19 @@ def test_the_projector_is_kept_in_checkpoints_and_thrown_away_with_the_decoder(r
     alone, shards = (network_of(runs / run, config).projector for run in ("one", "fsdp"))
     for one, two in zip(alone.parameters(), shards.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-4)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits_of_encoder_and_projector(runs, alone, small_corpus, tmp_path):
+    with plug_pulled(PretrainBatches, at=5):
+        pretrain(alone, small_corpus, tmp_path / "cut")
+    assert find_checkpoints(tmp_path / "cut")[-1].step == 3
+    pretrain(alone, small_corpus, tmp_path / "cut", resume=True)
+    whole, cut = (
+        load_file(find_checkpoints(run)[-1].path / "model.safetensors")
+        for run in (runs / "one", tmp_path / "cut")
+    )
+    assert [name for name in whole if name.startswith("projector.")]
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
 def test_a_run_that_starts_from_one_with_pairs_says_what_begins_at_random(
