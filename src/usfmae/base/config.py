@@ -28,6 +28,9 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 QUOTED = re.compile("'([^']*)'")
 """How pydantic lists the words of a Literal: `'none' or 'sector'`."""
 
+UNION_TAG = re.compile("<.*>")
+"""What pydantic puts into the place of a mistake to say which kind of config stands there; no setting."""
+
 
 def with_settings(config: ConfigT, settings: Sequence[str]) -> ConfigT:
     """A copy of `config` with each `a.b=value` of `settings` applied, in order.
@@ -69,7 +72,8 @@ def make_config(kind: type[ConfigT], values: dict[str, Any]) -> ConfigT:
     except ValidationError as error:
         lines, hints = [], []
         for problem in error.errors():
-            place = ".".join(str(part) for part in problem["loc"]) or kind.__name__
+            named = (str(part) for part in problem["loc"] if not UNION_TAG.fullmatch(str(part)))
+            place = ".".join(named) or kind.__name__
             shown = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
             lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}")
             words = QUOTED.findall(problem["ctx"]["expected"]) if problem["type"] == "literal_error" else []

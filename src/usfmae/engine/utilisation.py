@@ -41,7 +41,8 @@ class Utilisation:
     """Counts the products of a step once for each shape of batch, on one image, and compares rates.
 
     Counting runs the network forward and backward on the first image of a batch before its step. The loop
-    sets the random state anew for every step and clears gradients first, so no number of the run changes.
+    sets the random state anew for every step and clears gradients first, and running statistics are put back,
+    so no number of the run changes.
     Products that activation checkpointing computes again are counted if it is on while counting.
     """
 
@@ -76,12 +77,15 @@ class Utilisation:
 
     def _count(self, module: nn.Module, one: tuple[Tensor, ...]) -> float:
         device = next(module.parameters()).device
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
         with counter, set_stance("force_eager"):
             with autocast("bf16" if self.precision == "bf16" else "fp32", device):
                 loss = total_of(self.step_function(module, one))
             loss.backward()  # type: ignore[no-untyped-call]
         module.zero_grad(set_to_none=True)
+        for name, buffer in module.named_buffers():
+            buffer.copy_(buffers[name])  # batch norm has seen the image
         return float(counter.get_total_flops())
 
     @property

@@ -24,6 +24,7 @@ from usfmae.base.errors import FolderError, WeightsError
 from usfmae.base.files import file_sha256, read_json
 from usfmae.base.input_spec import InputSpec
 from usfmae.base.logs import get_logger
+from usfmae.models.encoders import CnnConfig
 from usfmae.models.vit import ViTConfig
 
 log = get_logger(__name__)
@@ -42,7 +43,7 @@ class CheckpointWeights:
     sha256: str
     """Of its state.json, or of model.safetensors where that was asked for."""
 
-    config: ViTConfig
+    config: ViTConfig | CnnConfig
     """Shape of the encoder."""
 
     input_spec: InputSpec
@@ -98,10 +99,30 @@ def read_checkpoint(weights: Path) -> CheckpointWeights:
         ) from error
     return CheckpointWeights(
         sha256,
-        make_config(ViTConfig, settings["model"]["encoder"]),
+        _shape(settings["model"]),
         spec,
         {name.removeprefix(_ENCODER): value for name, value in tensors.items()},
     )
+
+
+def encoder_of_checkpoint(weights: Path) -> str:
+    """Whose encoder a checkpoint holds, "vit" or the name of a convolutional network, by its run.json alone.
+
+    Raises:
+        WeightsError: no run.json of pretraining lies above it.
+    """
+    checkpoint = checkpoint_named(weights)
+    assert checkpoint is not None, "ask checkpoint_named first"
+    shape = _shape(_settings(checkpoint)[0]["model"])
+    return shape.name if isinstance(shape, CnnConfig) else "vit"
+
+
+def _shape(model: dict[str, Any]) -> ViTConfig | CnnConfig:
+    """That of the encoder, from the settings of a masked autoencoder."""
+    encoder = model["encoder"]
+    if model.get("kind", "mae") == "mae":
+        return make_config(ViTConfig, encoder)
+    return make_config(CnnConfig, {name: encoder[name] for name in ("name", "channels")})
 
 
 def _sums(checkpoint: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from usfmae.models.mae import MaeConfig
+from usfmae.models.masked_models import MaskedConfig
 from usfmae.models.masking import (
     Hiding,
     count_hidden,
@@ -41,7 +41,12 @@ class Turns:
 
 
 def draw_turns(
-    config: MaeConfig, batch: int, grid: tuple[int, int], *, rng: torch.Generator, predict_all: bool = False
+    config: MaskedConfig,
+    batch: int,
+    grid: tuple[int, int],
+    *,
+    rng: torch.Generator,
+    predict_all: bool = False,
 ) -> Turns:
     """Draw a batch; with the default settings just the numbers that `hide_patches` draws.
 
@@ -62,7 +67,7 @@ def draw_turns(
 
 
 def choose_hiding(
-    config: MaeConfig,
+    config: MaskedConfig,
     turns: Turns,
     *,
     grid: tuple[int, int],

@@ -59,6 +59,9 @@ class DecoderConfig(Config):
 class MaeConfig(Config):
     """A masked autoencoder: encoder, decoder, and what is predicted."""
 
+    kind: Literal["mae"] = "mae"
+    """Tells it from a masked convolutional network (`sparse_cnn`)."""
+
     encoder: ViTConfig = ViTConfig()
     """The network that is kept."""
 

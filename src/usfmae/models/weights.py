@@ -23,6 +23,7 @@ from usfmae.base.files import file_sha256, write_by
 from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
 from usfmae.models.checkpoint_weights import checkpoint_named, newest_checkpoint, read_checkpoint
 from usfmae.models.encoder import Encoder
+from usfmae.models.encoders import CnnConfig, encoder_record
 from usfmae.models.layouts import MAE_DECODER, infer_vit, to_our_names
 from usfmae.models.opening import load_tensors
 from usfmae.models.positions import resize_positions
@@ -31,8 +32,8 @@ from usfmae.models.vit import VisionTransformer, ViTConfig
 WEIGHTS_FILE = "weights.safetensors"
 """Name of the encoder in a run folder."""
 
-_FORMAT = "usfmae encoder 1"
-"""The one name in the file's metadata: safetensors writes several in random order, and equal networks are to
+FORMAT = "usfmae encoder 1"
+"""The one name in a file's metadata: safetensors writes several in random order, and equal networks are to
 give equal files."""
 
 
@@ -105,9 +106,10 @@ class LoadedEncoder:
 
 
 def save_encoder(
-    path: Path, encoder: VisionTransformer, *, input_spec: InputSpec, notes: dict[str, str] | None = None
+    path: Path, encoder: Encoder, *, input_spec: InputSpec, notes: dict[str, str] | None = None
 ) -> None:
-    """Write an encoder as safetensors with timm's names; shape and input travel in the metadata.
+    """Write an encoder as safetensors with timm's names, a convolutional one with those of its published
+    file; shape and input travel in the metadata.
 
     Args:
         path: file to write.
@@ -116,11 +118,11 @@ def save_encoder(
         notes: more metadata, for example the licence or the run.
     """
     about = {
-        "vit": encoder.config.model_dump(mode="json"),
+        **encoder_record(encoder),
         "input_spec": input_spec.model_dump(mode="json"),
         "notes": notes or {},
     }
-    metadata = {_FORMAT: json.dumps(about)}
+    metadata = {FORMAT: json.dumps(about)}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     write_by(path, lambda temporary: save_file(state, temporary, metadata=metadata))
 
@@ -160,7 +162,34 @@ def read_weights(path: Path) -> WeightsFile:
     """
     if checkpoint_named(path) is not None:
         found = read_checkpoint(path)
+        if isinstance(found.config, CnnConfig):
+            raise _no_vit(path, found.config.name)
         return WeightsFile(path, found.sha256, found.config, found.input_spec, found.tensors, {})
+    path = weights_file(path)
+    state, metadata = read_state(path)
+    about = json.loads(metadata[FORMAT]) if FORMAT in metadata else {}
+    if "cnn" in about:
+        raise _no_vit(path, about["cnn"]["name"])
+    tensors, dropped = to_our_names(state)
+    _refuse_other_blocks(path, dropped)
+    if about:
+        config = make_config(ViTConfig, about["vit"])
+        spec = make_config(InputSpec, about["input_spec"])
+    else:
+        config = infer_vit(tensors, path)
+        side = config.image_size_px[0]
+        spec = InputSpec(image_px=side)
+        if config.channels == 3:
+            spec = IMAGENET_INPUT.model_copy(update={"image_px": side})
+    return WeightsFile(path, file_sha256(path), config, spec, tensors, dropped)
+
+
+def weights_file(path: Path) -> Path:
+    """The file with the encoder: in a run folder its `weights.safetensors`, else `path` itself.
+
+    Raises:
+        WeightsError: there is none.
+    """
     if path.is_dir():
         if not (path / WEIGHTS_FILE).exists():
             newest = newest_checkpoint(path)
@@ -172,20 +201,14 @@ def read_weights(path: Path) -> WeightsFile:
         path = path / WEIGHTS_FILE
     if not path.exists():
         raise WeightsError(f"{path}: no such weights file")
-    state, metadata = read_state(path)
-    tensors, dropped = to_our_names(state)
-    _refuse_other_blocks(path, dropped)
-    if _FORMAT in metadata:
-        about = json.loads(metadata[_FORMAT])
-        config = make_config(ViTConfig, about["vit"])
-        spec = make_config(InputSpec, about["input_spec"])
-    else:
-        config = infer_vit(tensors, path)
-        side = config.image_size_px[0]
-        spec = InputSpec(image_px=side)
-        if config.channels == 3:
-            spec = IMAGENET_INPUT.model_copy(update={"image_px": side})
-    return WeightsFile(path, file_sha256(path), config, spec, tensors, dropped)
+    return path
+
+
+def _no_vit(path: Path, name: str) -> WeightsError:
+    return WeightsError(
+        f"{path}: holds {name}, a convolutional network, and no vision transformer",
+        hint=f"evaluations take it with --encoder {name}, pretraining goes on with it by sparse_cnn_cpu",
+    )
 
 
 def _refuse_other_blocks(path: Path, dropped: dict[str, str]) -> None:

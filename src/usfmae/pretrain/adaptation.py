@@ -17,7 +17,8 @@ from usfmae.engine.augment import whole_batch
 from usfmae.engine.devices import to_input
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.models.hiding_choice import choose_hiding, draw_turns
-from usfmae.models.mae import MaskedAutoencoder, hidden_patch_loss
+from usfmae.models.mae import hidden_patch_loss
+from usfmae.models.masked_models import MaskedNetwork
 from usfmae.models.masking import Hiding
 from usfmae.models.patches import channels_last, patchify
 from usfmae.models.vit import take_rows
@@ -80,7 +81,7 @@ class Adaptation:
     seed: int
     """Decides what is hidden, and the draws of intervals."""
 
-    def __call__(self, module: MaskedAutoencoder, step: int) -> list[dict[str, object]]:
+    def __call__(self, module: MaskedNetwork, step: int) -> list[dict[str, object]]:
         """Measure now; keeps what was found before the first and after the last step."""
         losses = {
             name: image_losses(module, sample.images, input_spec=self.input_spec, seed=self.seed)
@@ -140,7 +141,7 @@ class Adaptation:
 
 @torch.no_grad()
 def image_losses(
-    module: MaskedAutoencoder, images: UInt8[np.ndarray, "n h w"], *, input_spec: InputSpec, seed: int
+    module: MaskedNetwork, images: UInt8[np.ndarray, "n h w"], *, input_spec: InputSpec, seed: int
 ) -> Float[np.ndarray, " n"]:
     """The loss over the hidden patches of each image by itself, in single precision.
 

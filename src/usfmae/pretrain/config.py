@@ -13,6 +13,8 @@ from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
 from usfmae.models.mae import MaeConfig
+from usfmae.models.masked_models import AnyMaskedConfig
+from usfmae.models.sparse_cnn import SparseCnnConfig
 from usfmae.pretrain.replay import ReplayConfig
 
 
@@ -51,8 +53,8 @@ class ResolutionConfig(Config):
 class PretrainConfig(Config):
     """Masked-autoencoder pretraining of one network on one corpus."""
 
-    model: MaeConfig = MaeConfig()
-    """Encoder, decoder, what is hidden and what is predicted."""
+    model: AnyMaskedConfig = MaeConfig()
+    """Encoder, decoder, what is hidden and what is predicted: of a ViT or of a convolutional network."""
 
     mean: tuple[float, ...] = (GREY_MEAN,)
     """Standardisation of pixels in [0, 1]: mean, one value or one per channel."""
@@ -110,6 +112,7 @@ class PretrainConfig(Config):
     def model_post_init(self, _context: object) -> None:
         self._check_resolution()
         self._check_agreement()
+        self._check_norms()
         self.num_old  # noqa: B018  (refuses a ratio that rounds to none or all of a batch)
         self.input_spec  # noqa: B018  (refuses a mean or std that does not fit the channels)
 
@@ -143,6 +146,27 @@ class PretrainConfig(Config):
                 "takes the spread; loop.activation_checkpointing=true, more processes or a smaller "
                 "global_batch need less memory too"
             )
+
+    def _check_norms(self) -> None:
+        """The norms of a convolutional network are of a whole batch, and their averages of every forward."""
+        if not isinstance(self.model, SparseCnnConfig):
+            return
+        reasons = {
+            "accumulate": (self.loop.accumulate > 1, "takes its batch norm over the whole batch"),
+            "activation_checkpointing": (
+                self.loop.activation_checkpointing, "would see its batch twice in its running statistics"
+            ),
+            "compile": (self.loop.compile != "off", "changes its layers while it hides, unseen by a compiler"),
+            "on_bad_step": (
+                self.loop.on_bad_step == "skip", "has a bad step in its running statistics already"
+            ),
+        }  # fmt: skip
+        for name, (is_set, reason) in reasons.items():
+            if is_set:
+                raise ValueError(
+                    f"loop.{name}={getattr(self.loop, name)} does not go with a convolutional network, "
+                    f"which {reason}"
+                )
 
     def _check_resolution(self) -> None:
         start, encoder = self.resolution.start_px, self.model.encoder

@@ -9,7 +9,7 @@ from usfmae.base.errors import FolderError
 from usfmae.base.input_spec import InputSpec
 from usfmae.engine.ema import WeightAverage
 from usfmae.engine.ranks import Ranks
-from usfmae.models.mae import MaskedAutoencoder
+from usfmae.models.masked_models import MaskedNetwork
 from usfmae.models.weights import WEIGHTS_FILE, save_encoder
 
 EMA_FILE = "weights_ema.safetensors"
@@ -22,7 +22,7 @@ class FinalWeights:
     out: Path
     """The run's folder."""
 
-    whole: Callable[[], MaskedAutoencoder]
+    whole: Callable[[], MaskedNetwork]
     """Gives the network in training, with all its weights on the first rank; every rank calls it."""
 
     ranks: Ranks

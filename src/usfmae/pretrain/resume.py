@@ -89,7 +89,8 @@ def changed_settings(before: dict[str, Any], now: PretrainConfig) -> dict[str, s
     A setting that did not exist when the run was started counts as its default, which is what the run did
     (but for `AT_FIRST`).
     """
-    old = flat(PretrainConfig().model_dump(mode="json")) | AT_FIRST | flat(before)
+    defaults = PretrainConfig(model=type(now.model)())
+    old = flat(defaults.model_dump(mode="json")) | AT_FIRST | flat(before)
     new = flat(now.model_dump(mode="json"))
     return {
         name: f"{name} {old.get(name)} -> {new.get(name)}"

@@ -32,8 +32,7 @@ from usfmae.engine.ranks import Ranks, join_ranks
 from usfmae.engine.sampler import steps_in
 from usfmae.engine.schedule import make_schedule
 from usfmae.engine.utilisation import Utilisation
-from usfmae.models.mae import MaskedAutoencoder
-from usfmae.models.vit import start_weights
+from usfmae.models.masked_models import build_masked, start_masked
 from usfmae.models.weights import WEIGHTS_FILE
 from usfmae.pretrain.adaptation import Adaptation, draw_sample
 from usfmae.pretrain.config import PretrainConfig
@@ -177,8 +176,8 @@ def _pretrain(
             corpus.folder, len(corpus), config.num_new,
         )  # fmt: skip
     with explain_no_room("the network", hint="choose a smaller model.encoder.size"):
-        module = MaskedAutoencoder(config.model)
-        start_weights(module, torch.Generator().manual_seed(seed_for(config.seed, "start")))
+        module = build_masked(config.model)
+        start_masked(module, torch.Generator().manual_seed(seed_for(config.seed, "start")))
         taken = None if start is None else start.load_into(module, config)
         module.to(where)
     whole = whole_on_first(module, ranks)

