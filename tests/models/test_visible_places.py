@@ -25,7 +25,7 @@ def places():
 
 
 def test_rows_by_hand(places):
-    # Places of the first image are 0 to 3, of the second 4 to 7; at twice the resolution 0 to 15 and 16 to 31.
+    # Places of the first image are 0 to 3, of the second 4 to 7; twice as fine, 0 to 15 and 16 to 31.
     assert places.rows(1).tolist() == [0, 2, 6, 7]
     first, second = places.rows(2).tolist()[:8], places.rows(2).tolist()[8:]
     assert first == [0, 1, 4, 5, 8, 9, 12, 13]

@@ -2,13 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from usfmae.cli.choices import one_of
 from usfmae.cli.pairs import existing_folder
-from usfmae.cli.pretrain import DEVICES, DeviceOption, OverwriteOption, ResumeOption, SetOption
+from usfmae.cli.pretrain import (
+    DEVICES,
+    DeviceOption,
+    OverwriteOption,
+    ResumeOption,
+    SetOption,
+    Weights,
+    weights_named,
+)
 
 if TYPE_CHECKING:
     from usfmae.corpus.shards import Corpus
@@ -28,7 +36,11 @@ WeightsOption = Annotated[
     ),
 ]
 EncoderOption = Annotated[
-    str, typer.Option(metavar="NAME", help="Network: vit, or one to compare with, such as resnet-50 or usfm.")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Network: vit, or one to compare with, such as resnet-50 or usfm; runs say what they hold.",
+    ),
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder of the result.")]
 LikeOption = Annotated[
@@ -42,9 +54,6 @@ CorpusOption = Annotated[
     ),
 ]
 
-Weights = Path | Literal["scratch", "imagenet"]
-"""As `evaluate.start` has it, which would import torch before it is needed."""
-
 
 def _add(method: str, sentence: str) -> None:
     """A command of its own for each way to use an encoder; all take the same options."""
@@ -54,7 +63,7 @@ def _add(method: str, sentence: str) -> None:
         data: DataOption,
         weights: WeightsOption,
         out: OutOption,
-        encoder: EncoderOption = "vit",
+        encoder: EncoderOption = None,
         like: LikeOption = None,
         corpus: CorpusOption = None,
         device: DeviceOption = "auto",
@@ -66,13 +75,14 @@ def _add(method: str, sentence: str) -> None:
         from usfmae.evaluate.methods import METHODS
         from usfmae.evaluate.protocol import load_task
         from usfmae.evaluate.report import write_report
-        from usfmae.evaluate.start import shown_to
+        from usfmae.evaluate.start import encoder_of, shown_to
         from usfmae.models.encoders import ENCODER_NAMES
 
         way = METHODS[cast(Any, method)]
-        network: Any = one_of(ENCODER_NAMES, encoder, flag="--encoder")
+        asked: Any = None if encoder is None else one_of(ENCODER_NAMES, encoder, flag="--encoder")
         where = one_of(DEVICES, device, flag="--device")
         folder, start = existing_folder(data), weights_named(weights)
+        network = encoder_of(start, asked)
         fit, crop = shown_to(start, like=like, encoder=network)
         shown = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={network}"]
         config: Any = with_settings(way.defaults(start), [*shown, *(settings or [])])
@@ -103,13 +113,6 @@ _add("attentive-probe", "Fit a classifier that learns where to look, on frozen t
 _add(
     "finetune", "Train encoder and classifier together, one network per split, for a fixed number of epochs."
 )
-
-
-def weights_named(words: str) -> Weights:
-    """What `--weights` says: a path, or one of two words."""
-    if words in ("scratch", "imagenet"):
-        return cast(Literal["scratch", "imagenet"], words)
-    return Path(words)
 
 
 def pretraining_pool(

@@ -1,12 +1,15 @@
 """`usfmae pretrain` and `usfmae recipes`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 
 from usfmae.cli.choices import one_of
 from usfmae.cli.pairs import existing_folder, named_folders
+
+Weights = Path | Literal["scratch", "imagenet"]
+"""As `evaluate.start` has it, which would import torch before it is needed."""
 
 DEVICES: tuple[Literal["auto", "cpu", "cuda"], ...] = ("auto", "cpu", "cuda")
 SetOption = Annotated[
@@ -36,6 +39,13 @@ def recipes(
     typer.echo(config.model_dump_json(indent=2))
 
 
+def weights_named(words: str) -> Weights:
+    """What `--weights` says: a path, or one of two words."""
+    if words in ("scratch", "imagenet"):
+        return cast(Literal["scratch", "imagenet"], words)
+    return Path(words)
+
+
 def pretrain(
     recipe: Annotated[
         str, typer.Argument(help="A recipe (see `usfmae recipes`) or the folder of an earlier run.")
@@ -43,8 +53,12 @@ def pretrain(
     corpus: Annotated[Path, typer.Option(help="Made by `usfmae corpus build`.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     weights: Annotated[
-        Path | None,
-        typer.Option(help="Start from an MAE, timm or Hugging Face file, a run, or RUN/checkpoints/step_X."),
+        str | None,
+        typer.Option(
+            metavar="FILE|RUN|scratch|imagenet",
+            help="Start from an MAE, timm or Hugging Face file, a run, RUN/checkpoints/step_X, or `imagenet` "
+            "(recipes of a convolutional network); `scratch`, the default, is a random start.",
+        ),
     ] = None,
     device: DeviceOption = "auto",
     watch: Annotated[
@@ -67,6 +81,7 @@ def pretrain(
     from usfmae.pretrain.run import pretrain as run
     from usfmae.recipes.registry import get_recipe
 
+    start = weights_named(weights or "scratch")
     watched = named_folders(watch or [], flag="--watch")
     config = with_settings(get_recipe(recipe), settings or [])
     pool = open_corpus(existing_folder(corpus))
@@ -75,7 +90,7 @@ def pretrain(
         corpus,
         out,
         recipe=recipe,
-        weights=weights,
+        weights=None if start == "scratch" else start,
         device=one_of(DEVICES, device, flag="--device"),
         evaluations=[
             live_scores(name, root, seed=config.seed, fit=pool.fit, crop=pool.crop)

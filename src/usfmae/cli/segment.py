@@ -15,10 +15,16 @@ from usfmae.cli.evaluate import (
     WeightsOption,
     pretraining_pool,
     print_metrics,
-    weights_named,
 )
 from usfmae.cli.pairs import existing_folder
-from usfmae.cli.pretrain import DEVICES, DeviceOption, OverwriteOption, ResumeOption, SetOption
+from usfmae.cli.pretrain import (
+    DEVICES,
+    DeviceOption,
+    OverwriteOption,
+    ResumeOption,
+    SetOption,
+    weights_named,
+)
 
 
 def segment(

@@ -50,8 +50,8 @@ class PlanEncoder(Config):
     name: str = Field(pattern=NAME)
     """How tables call it."""
 
-    encoder: EncoderName = "vit"
-    """Which network."""
+    encoder: EncoderName | None = None
+    """Which network; None for what the file of a run says, else a ViT."""
 
     weights: str = "scratch"
     """File, run folder, `scratch` or `imagenet`; {task}, {split} and {seed} are filled in, so that each fold

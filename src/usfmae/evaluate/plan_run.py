@@ -28,7 +28,7 @@ from usfmae.evaluate.methods import METHODS, MethodConfig
 from usfmae.evaluate.plan import Cell, Plan, PlanTask, cells_of
 from usfmae.evaluate.protocol import Task, TaskConfig, TaskSource
 from usfmae.evaluate.result import RESULT_FILE
-from usfmae.evaluate.start import Weights, shown_to
+from usfmae.evaluate.start import Weights, encoder_of, shown_to, was_pretrained_here
 
 log = get_logger(__name__)
 
@@ -131,8 +131,9 @@ class PlanRun:
     def config_of(self, cell: Cell) -> MethodConfig:
         """Every setting of a cell: the method's defaults, then those of plan, task, way and encoder."""
         weights = _weights(cell)
-        fit, crop = shown_to(weights, like=cell.like, encoder=cell.encoder.encoder)
-        own = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={cell.encoder.encoder}"]
+        encoder = encoder_of(weights, cell.encoder.encoder)
+        fit, crop = shown_to(weights, like=cell.like, encoder=encoder)
+        own = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={encoder}"]
         ours = [f"seed={cell.seed}", f"task.folds=[{cell.split}]", f"task.label_ratio={cell.way.label_ratio}"]
         ours += [f"task.label_seed={cell.seed}"] if cell.way.is_few else []
         ours += [f"task.labels_per_class={cell.way.labels_per_class}"] if cell.way.labels_per_class else []
@@ -155,7 +156,8 @@ class PlanRun:
         for cell in self.cells:
             key = (cell.task.name, cell.split, cell.weights)
             weights = _weights(cell)
-            if key in seen or not isinstance(weights, Path) or cell.encoder.encoder != "vit":
+            encoder = encoder_of(weights, cell.encoder.encoder)
+            if key in seen or not was_pretrained_here(weights, encoder=encoder):
                 continue
             seen.add(key)
             log.info("looking for test images of %s %s in the pool of %s", *key)

@@ -95,7 +95,7 @@ def _made_section(findings: PlanFindings) -> str:
             escape(one.encoder),
             f"<code>{escape(one.weights)}</code>",
             escape(", ".join(one.settings)) or UNKNOWN,
-            escape(one.licence or known_licence(one.encoder, one.weights)) or UNKNOWN,
+            escape(one.licence or known_licence(one.encoder or "vit", one.weights)) or UNKNOWN,
             duration(_seconds(one.name, findings.entries)),
         ]
         for one in plan.encoders

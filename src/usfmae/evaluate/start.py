@@ -11,9 +11,17 @@ from usfmae.base.errors import SettingError
 from usfmae.base.input_spec import Crop, Fit, InputSpec
 from usfmae.base.logs import get_logger
 from usfmae.base.seeds import seed_for
-from usfmae.models.cnn_weights import imagenet_file, load_cnn
+from usfmae.models.cnn_weights import imagenet_file, loaded_cnn, read_cnn, stated_encoder
 from usfmae.models.encoder import Encoder
-from usfmae.models.encoders import PUBLISHED_NAMES, CnnConfig, CnnName, EncoderName, build_cnn, start_cnn
+from usfmae.models.encoders import (
+    CNN_NAMES,
+    PUBLISHED_NAMES,
+    CnnConfig,
+    CnnName,
+    EncoderName,
+    build_cnn,
+    start_cnn,
+)
 from usfmae.models.licences import LICENCES, Licence
 from usfmae.models.published_weights import load_published
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
@@ -48,13 +56,29 @@ class Start:
     """Hash of the weights file; None for a random start."""
 
     licence: Licence | None = None
-    """Of the weights; None for a random start, and for files of ViTs, which can be from anywhere."""
+    """Of the weights; None for a random start, for files of ViTs, which can be from anywhere, and for runs
+    of pretraining."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """For the record of a result: where the numbers come from, and under which licence."""
         words = None if self.licence is None else self.licence.words
         return {"init": self.init, "licence": words}
+
+
+def encoder_of(weights: Weights, asked: EncoderName | None) -> EncoderName:
+    """The network that weights are of: the one asked for, else what a run or file of ours says, else vit."""
+    if asked is not None:
+        return asked
+    stated = stated_encoder(weights) if isinstance(weights, Path) else None
+    return cast(EncoderName, stated or "vit")
+
+
+def was_pretrained_here(weights: Weights, *, encoder: EncoderName) -> bool:
+    """Whether the images that weights have learnt from may be known: of a ViT's file or one of our runs."""
+    if not isinstance(weights, Path):
+        return False
+    return encoder == "vit" or (encoder in CNN_NAMES and stated_encoder(weights) == encoder)
 
 
 def shown_to(weights: Weights, *, like: Path | None = None, encoder: EncoderName = "vit") -> tuple[Fit, Crop]:
@@ -65,15 +89,15 @@ def shown_to(weights: Weights, *, like: Path | None = None, encoder: EncoderName
         weights: a file, a run folder, "scratch" or "imagenet".
         like: with "scratch", weights whose input is taken; without it a random start sees the whole
             picture, padded, as do networks from elsewhere.
-        encoder: which network; only the files of our own ViTs say how pictures are to be shown.
+        encoder: which network; only files of ViTs and of our own runs say how pictures are to be shown.
 
     Raises:
         WeightsError: a file is missing or damaged.
     """
     file = weights if isinstance(weights, Path) else like
-    if file is None or encoder != "vit":
+    if file is None or not was_pretrained_here(file, encoder=encoder):
         return "pad", "none"
-    spec = read_weights(file).input_spec
+    spec = (read_weights(file) if encoder == "vit" else read_cnn(file, cast(CnnName, encoder))).input_spec
     return spec.fit, spec.crop
 
 
@@ -146,7 +170,8 @@ def open_start(
         seed: of the random start.
 
     Raises:
-        WeightsError: a file is missing, damaged, or leaves a tensor at random.
+        WeightsError: a file is missing, damaged, leaves a tensor at random, or says that it holds another
+            network.
         SettingError: the patch does not divide `image_px`, `like` with another network than a ViT, or a
             published encoder without its file.
     """
@@ -166,9 +191,11 @@ def open_start(
         start_cnn(cnn, torch.Generator().manual_seed(seed_for(seed, "start")))
         spec = InputSpec(image_px=side, channels=network.channels, fit=fit, crop=crop)
         return Start(cnn.eval(), spec, "scratch", None)
-    file = imagenet_file(name) if weights == "imagenet" else weights
-    loaded = load_cnn(file, name, image_px=image_px, drop_path=drop_path)
-    log.info("%s: %s", file, loaded.report.summary())
+    file = read_cnn(imagenet_file(name) if weights == "imagenet" else weights, name)
+    loaded = loaded_cnn(file, image_px=image_px, drop_path=drop_path)
+    log.info("%s: %s", file.path, loaded.report.summary())
+    if file.is_ours:
+        return Start(loaded.encoder, loaded.input_spec, "pretrained", loaded.sha256)
     spec = loaded.input_spec.model_copy(update={"fit": fit, "crop": crop})
     return Start(loaded.encoder, spec, "imagenet", loaded.sha256, LICENCES[encoder])
 

@@ -7,6 +7,7 @@ the image, are one linear map from a place to its 4 x 4 pixels; and norms are th
 2018, "Group normalization"), so that of all the network only the encoder's depend on the batch.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -83,7 +84,7 @@ class SparseDecoder(nn.Module):
         self.densify = nn.ModuleList(
             Densify(dim, width) for dim, width in zip(reversed(dims), widths, strict=True)
         )
-        self.steps = nn.ModuleList(Refine(w, n) for w, n in zip(widths[:-1], widths[1:], strict=True))
+        self.steps = nn.ModuleList(Refine(w, n) for w, n in itertools.pairwise(widths))
         self.last = Refine(widths[-1], widths[-1])
         self.pred = nn.Conv2d(widths[-1], channels * FINEST_PX**2, 1)
 

@@ -207,7 +207,8 @@ def weights_file(path: Path) -> Path:
 def _no_vit(path: Path, name: str) -> WeightsError:
     return WeightsError(
         f"{path}: holds {name}, a convolutional network, and no vision transformer",
-        hint=f"evaluations take it with --encoder {name}, pretraining goes on with it by sparse_cnn_cpu",
+        hint=f"evaluate knn, linear-probe and finetune take it with --encoder {name}; pretraining goes on "
+        "with it by the recipe sparse_cnn_cpu",
     )
 
 

@@ -156,7 +156,7 @@ class PretrainConfig(Config):
             "activation_checkpointing": (
                 self.loop.activation_checkpointing, "would see its batch twice in its running statistics"
             ),
-            "compile": (self.loop.compile != "off", "changes its layers while it hides, unseen by a compiler"),
+            "compile": (self.loop.compile != "off", "changes its layers as it hides, unseen by a compiler"),
             "on_bad_step": (
                 self.loop.on_bad_step == "skip", "has a bad step in its running statistics already"
             ),

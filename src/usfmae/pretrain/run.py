@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -55,7 +55,7 @@ def pretrain(
     out: Path,
     *,
     recipe: str = "custom",
-    weights: Path | None = None,
+    weights: Path | Literal["imagenet"] | None = None,
     device: DeviceName = "auto",
     evaluations: Sequence[LiveEvaluation] = (),
     watched: Sequence[str] = (),
@@ -72,7 +72,9 @@ def pretrain(
         corpus_folder: made by `usfmae corpus build`; the new pool where `config.replay` names an old one.
         out: the run's folder: run.json, metrics.jsonl, pictures/, checkpoints/, weights.safetensors.
         recipe: its name, for the record.
-        weights: start from an MAE or ViT file or an earlier run; None for a random start.
+        weights: start from an MAE or ViT file, for a convolutional network from published weights, or from an
+            earlier run of the same kind; "imagenet" for those of a convolutional network that are on this
+            machine; None for a random start.
         device: where to run.
         evaluations: called on the encoder at every watch interval.
         watched: what the evaluations look at, for the record.
@@ -117,7 +119,7 @@ def pretrain(
     with join_ranks(where, config.loop.parallel) as ranks, ExitStack() as held:
         # torchrun started all processes anew after one died; only the machine of that one counts it.
         again = ranks.anyone(launched().restarts > 0)
-        read = {"--corpus": corpus_folder, **({} if weights is None else {"--weights": weights})}
+        read = {"--corpus": corpus_folder, **({"--weights": weights} if isinstance(weights, Path) else {})}
         read |= {} if old is None else {"replay.corpus": old.folder}
         claimed = claimed_run(
             out, read, resume=resume, overwrite=overwrite, restarted=launched() if again else None
@@ -234,6 +236,7 @@ def _pretrain(
         "corpus_sha256": corpus.sha256,
         **({} if old is None else {"replay_sha256": old.sha256}),
         "terms": json.dumps(record["terms"]),
+        **({} if start is None else start.notes),
     }
     final = FinalWeights(out, whole, ranks, spec, notes, total, average)
     with kept_record(out, record, where, page if ranks.leads else None):

@@ -4,17 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
-from usfmae.base.config import make_config
+from usfmae.base.config import Config, make_config
+from usfmae.base.errors import SettingError
 from usfmae.base.files import file_sha256, read_json
 from usfmae.base.logs import get_logger
 from usfmae.engine.checkpoint import Checkpoint, find_checkpoints, load_checkpoint
 from usfmae.models.checkpoint_weights import checkpoint_named, run_of
+from usfmae.models.cnn_weights import STARTED_FROM, CnnFile, imagenet_file, load_cnn_into, read_cnn
 from usfmae.models.layouts import MAE_DECODER
-from usfmae.models.mae import MaeConfig, MaskedAutoencoder
+from usfmae.models.mae import MaeConfig
+from usfmae.models.masked_models import AnyMaskedConfig, MaskedConfig, MaskedNetwork, build_masked
+from usfmae.models.sparse_cnn import SparseAutoencoder
 from usfmae.models.weights import WeightsFile, load_into, read_weights
 from usfmae.pretrain.config import PretrainConfig
 
@@ -27,10 +31,10 @@ _FIXED = "pos_embed"
 class Start:
     """Weights before they meet the network of a run."""
 
-    given: Path
+    given: Path | Literal["imagenet"]
     """File or folder as it was named."""
 
-    file: WeightsFile
+    file: WeightsFile | CnnFile
     """The encoder in it, and the decoder where the file has one."""
 
     decoder: dict[str, Tensor]
@@ -48,15 +52,29 @@ class Start:
         decoder = {"decoder": self.decoder_from["sha256"]} if self.decoder else {}
         return {"weights": self.file.sha256, **decoder}
 
-    def load_into(self, module: MaskedAutoencoder, config: PretrainConfig) -> dict[str, Any]:
+    @property
+    def notes(self) -> dict[str, str]:
+        """What files of a run that starts here say of it: published weights behind a convolutional network."""
+        started = self.file.started_from if isinstance(self.file, CnnFile) else ""
+        return {STARTED_FROM: started} if started else {}
+
+    def load_into(self, module: MaskedNetwork, config: PretrainConfig) -> dict[str, Any]:
         """Put the weights into the network of a run; what became of them, for run.json.
 
         Raises:
             WeightsError: a tensor of the encoder is missing in the file or of another shape.
         """
         file = self.file
-        report = load_into(module.encoder, file, decoder=module.decoder, input_spec=config.input_spec)
-        if file.config.channels == config.model.encoder.channels and (
+        spec = config.input_spec
+        if isinstance(module, SparseAutoencoder):
+            assert isinstance(file, CnnFile)
+            report = load_cnn_into(module.encoder, file, decoder=module.decoder, input_spec=spec)
+            channels = file.channels
+        else:
+            assert isinstance(file, WeightsFile)
+            report = load_into(module.encoder, file, decoder=module.decoder, input_spec=spec)
+            channels = file.config.channels
+        if channels == config.model.encoder.channels and (
             file.input_spec.mean != config.mean or file.input_spec.std != config.std
         ):
             log.warning("%s was trained with another standardisation than this run's", file.path)
@@ -78,21 +96,26 @@ class Start:
             "dropped": report.dropped,
             "fresh": fresh,
         }
-        return {"file": str(self.given), "loaded": loaded, "decoder": self.decoder_from}
+        return {"file": str(self.given), "loaded": loaded, "decoder": self.decoder_from, **self.notes}
 
 
-def read_start(weights: Path, config: PretrainConfig) -> Start:
+def read_start(weights: Path | Literal["imagenet"], config: PretrainConfig) -> Start:
     """Read a weights file; of an earlier run also the decoder, which its weights file does not hold.
 
     Args:
-        weights: a file, the folder of a run, or one of its checkpoints.
+        weights: a file, the folder of a run, or one of its checkpoints; "imagenet" for the weights of a
+            convolutional network that are on this machine.
         config: of the run that starts from it.
 
     Raises:
-        WeightsError: missing, damaged, not weights, or no vision transformer.
+        WeightsError: missing, damaged, not weights, or of another network than the run's.
+        SettingError: ImageNet weights of a ViT, which are not on this machine.
         TrainingError: the last checkpoint of the run is damaged.
     """
-    file, run = read_weights(weights), run_of(weights)
+    file = _read(weights, config.model)
+    if weights == "imagenet":
+        return Start(weights, file, {}, {"why": "ImageNet weights have none"})
+    run = run_of(weights)
     checkpoint = checkpoint_named(weights)
     if checkpoint is not None:  # the decoder in it is taken below, if it fits
         tensors = {name: t for name, t in file.tensors.items() if not name.startswith(MAE_DECODER)}
@@ -105,7 +128,7 @@ def read_start(weights: Path, config: PretrainConfig) -> Start:
     if "model" not in settings:  # of an evaluation
         return start({}, {"why": "the run did not pretrain"})
     start = partial(start, pools=tuple(pools_seen(record)))
-    model = make_config(MaeConfig, settings["model"])
+    model = make_config(_Model, {"model": settings["model"]}).model
     if checkpoint is None:
         done = find_checkpoints(run)
         if not done or done[-1].step != record.get("total_steps"):
@@ -116,6 +139,26 @@ def read_start(weights: Path, config: PretrainConfig) -> Start:
         return start({}, {"why": f"that of the run has another {other}"})
     source = {"checkpoint": str(checkpoint), "sha256": file_sha256(checkpoint / "state.json")}
     return start(_decoder_in(checkpoint, model), source)
+
+
+class _Model(Config):
+    """Settings of a masked autoencoder of either kind."""
+
+    model: AnyMaskedConfig
+
+
+def _read(weights: Path | Literal["imagenet"], model: MaskedConfig) -> WeightsFile | CnnFile:
+    """The encoder in what `--weights` names, of the kind that is to be trained."""
+    if not isinstance(model, MaeConfig):
+        name = model.encoder.name
+        return read_cnn(imagenet_file(name) if weights == "imagenet" else weights, name)
+    if weights == "imagenet":
+        raise SettingError(
+            "no ImageNet weights of a ViT are on this machine",
+            hint="give a file (MAE, timm or Hugging Face) with --weights FILE, or take the recipe "
+            "sparse_cnn_cpu, whose network has some",
+        )
+    return read_weights(weights)
 
 
 def pools_seen(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -136,22 +179,23 @@ def all_pools(pools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(known.values())
 
 
-def _decoder_in(checkpoint: Path, model: MaeConfig) -> dict[str, Tensor]:
-    module = MaskedAutoencoder(model)
+def _decoder_in(checkpoint: Path, model: MaskedConfig) -> dict[str, Tensor]:
+    module = build_masked(model)
     load_checkpoint(Checkpoint(checkpoint, step=0), module=module)
     return {name: tensor for name, tensor in module.decoder.state_dict().items() if name != _FIXED}
 
 
-def _other_decoder(theirs: MaeConfig, ours: MaeConfig) -> str:
+def _other_decoder(theirs: MaskedConfig, ours: MaskedConfig) -> str:
     """The first thing that keeps a decoder from being taken over; empty if it fits."""
     then, now = _decoder_facts(theirs), _decoder_facts(ours)
     return next((name for name in now if then[name] != now[name]), "")
 
 
-def _decoder_facts(model: MaeConfig) -> dict[str, Any]:
+def _decoder_facts(model: MaskedConfig) -> dict[str, Any]:
     """Everything its tensors and their meaning depend on; the share that is predicted is none of it."""
     decoder = {f"decoder.{name}": value for name, value in model.decoder.model_dump().items()}
-    del decoder["decoder.predict_ratio"]
-    encoder = {f"encoder.{name}": getattr(model.encoder, name) for name in ("size", "patch_px", "channels")}
+    decoder.pop("decoder.predict_ratio", None)
+    shape = ("size", "patch_px", "channels") if isinstance(model, MaeConfig) else ("name", "channels")
+    encoder = {f"encoder.{name}": getattr(model.encoder, name) for name in shape}
     target = {name: getattr(model, name) for name in ("context", "normalised_pixels")}
     return decoder | encoder | target

@@ -1,0 +1,36 @@
+"""EfficientNet-Lite0 at 128 px on CPU cores: a convolutional network goes on from ImageNet with ultrasound.
+
+Cost: COST
+Expect: not measured yet.
+Run:  usfmae pretrain sparse_cnn_cpu --weights imagenet --corpus corpora/mine --out runs/cnn
+
+SparK (Tian et al. 2023): 60 % of the patches of 32 px hidden from every layer, normalised pixels, a UNet
+decoder 128 wide. Without --weights it starts at random, and then wants more epochs and a higher rate
+(`--set optim.lr_per_256=2e-3 --set epochs=200`). SparK trains from scratch with LAMB at 2e-4 per 256 and
+batches of 4,096; here it is AdamW with small batches, at a rate for going on, and lower layers, which know
+their edges already, learn more slowly. Mean and deviation are those of the ImageNet weights, whose three
+channels then fold into one exactly.
+"""
+
+from usfmae.engine.loop import LoopConfig
+from usfmae.engine.optim import OptimConfig
+from usfmae.engine.views import PAPER_VIEWS
+from usfmae.models.sparse_cnn import SparseCnnConfig
+from usfmae.pretrain.config import PretrainConfig, WatchConfig
+
+
+def recipe() -> PretrainConfig:
+    """The settings of this run."""
+    return PretrainConfig(
+        model=SparseCnnConfig(),
+        mean=(127 / 255,),
+        std=(128 / 255,),
+        augment=PAPER_VIEWS,
+        optim=OptimConfig(
+            lr_per_256=1e-3, betas=(0.9, 0.95), layer_decay=0.9, weight_decay=0.05, warmup_epochs=2
+        ),
+        loop=LoopConfig(checkpoint_steps=200, log_steps=10),
+        watch=WatchConfig(every_epochs=5),
+        global_batch=128,
+        epochs=30,
+    )
