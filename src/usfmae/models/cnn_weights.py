@@ -138,7 +138,7 @@ def read_cnn(path: Path, name: CnnName) -> CnnFile:
     """Read the weights of a convolutional encoder and translate their names.
 
     Args:
-        path: a .pth, .pt, .bin or .safetensors file with published names; a run folder, or a checkpoint in it.
+        path: a .pth, .pt, .bin or .safetensors file with published names; a run folder or a checkpoint.
         name: which network.
 
     Raises:
@@ -146,7 +146,9 @@ def read_cnn(path: Path, name: CnnName) -> CnnFile:
     """
     stated = stated_encoder(path)
     if stated not in (None, name):
-        raise WeightsError(f"{path}: holds {stated}, not {name}", hint=f"--encoder {stated} fits it")
+        raise WeightsError(
+            f"{path}: is no {name}: it says that it holds {stated}", hint=f"--encoder {stated} fits it"
+        )
     if checkpoint_named(path) is not None:
         found = read_checkpoint(path)
         notes = _notes_of_run(path)

@@ -178,13 +178,13 @@ class SparseAutoencoder(nn.Module):
 
 
 def with_predictions(
-    images: Float[Tensor, "b c h w"],
+    images: Float[Tensor, "b c height width"],
     hiding: Hiding,
     prediction: Float[Tensor, "b h d"],
     *,
     patch_px: int,
     normalised: bool,
-) -> Float[Tensor, "b c h w"]:
+) -> Float[Tensor, "b c height width"]:
     """Images whose hidden patches are those predicted.
 
     Args:

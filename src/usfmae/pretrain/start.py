@@ -54,7 +54,7 @@ class Start:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What files of a run that starts here say of it: published weights behind a convolutional network."""
+        """What files of a run that starts here say of it: the published weights behind a CNN."""
         started = self.file.started_from if isinstance(self.file, CnnFile) else ""
         return {STARTED_FROM: started} if started else {}
 

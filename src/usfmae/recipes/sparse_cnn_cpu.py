@@ -2,7 +2,7 @@
 
 Cost: COST
 Expect: not measured yet.
-Run:  usfmae pretrain sparse_cnn_cpu --weights imagenet --corpus corpora/mine --out runs/cnn
+Run:  usfmae pretrain sparse_cnn_cpu --corpus corpora/mine --out runs/cnn --weights imagenet
 
 SparK (Tian et al. 2023): 60 % of the patches of 32 px hidden from every layer, normalised pixels, a UNet
 decoder 128 wide. Without --weights it starts at random, and then wants more epochs and a higher rate

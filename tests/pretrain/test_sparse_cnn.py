@@ -1,0 +1,259 @@
+"""Runs of a masked convolutional network: repeatable to the bit, the same on two processes, and what they
+leave behind is an ordinary network."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import train_together
+from safetensors import safe_open
+from safetensors.torch import load_file
+from together import ended_well, losses, torchrun
+
+from usfmae.base.config import make_config, with_settings
+from usfmae.base.errors import FolderError, SettingError, WeightsError
+from usfmae.corpus.shards import open_corpus
+from usfmae.engine.utilisation import Utilisation
+from usfmae.models.cnn_weights import (
+    LITE_INPUT,
+    imagenet_file,
+    load_cnn,
+    load_cnn_into,
+    read_cnn,
+    stated_encoder,
+)
+from usfmae.models.mae import MaeConfig
+from usfmae.models.masked_models import build_masked, start_masked
+from usfmae.models.sparse_cnn import SparseCnnConfig, SparseEncoderConfig
+from usfmae.models.vit import VisionTransformer, ViTConfig
+from usfmae.models.weights import read_weights, save_encoder
+from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.run import pretrain
+from usfmae.pretrain.run_folder import load_run_config
+from usfmae.pretrain.step import PretrainBatches, PretrainStep
+from usfmae.recipes.registry import get_recipe
+
+NAME = "efficientnet-lite0"
+LITE_MEAN, LITE_STD = (127 / 255,), (128 / 255,)
+LONG = ["global_batch=9", "epochs=9", "loop.checkpoint_steps=10", "watch.every_epochs=9"]
+"""20 steps of 9 images, which two processes share as 4 and 5."""
+
+
+@pytest.fixture(scope="module")
+def config(small_config) -> PretrainConfig:
+    """5 steps of 8 images of 64 px; 2 of 4 patches are visible."""
+    model = SparseCnnConfig(encoder=SparseEncoderConfig(image_px=64), hide_ratio=0.5)
+    settings = {"model": model, "mean": LITE_MEAN, "std": LITE_STD, "epochs": 2.0}
+    small = small_config.model_copy(update=settings)
+    return with_settings(small, ["optim.lr_per_256=1e-2", "watch.every_epochs=2", "watch.num_pictures=2"])
+
+
+@pytest.fixture(scope="module")
+def run(config, small_corpus, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "imagenet"
+    pretrain(config, small_corpus, out, weights="imagenet")
+    return out
+
+
+def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(run, config, small_corpus, tmp_path):
+    shutil.copytree(run, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut/checkpoints/step_00000005")
+    (tmp_path / "cut/weights.safetensors").unlink()
+    record = json.loads((tmp_path / "cut/run.json").read_text())
+    (tmp_path / "cut/run.json").write_text(json.dumps({**record, "status": "running"}))
+    assert [path.name for path in (tmp_path / "cut/checkpoints").iterdir()] == ["step_00000003"]
+    pretrain(config, small_corpus, tmp_path / "cut", weights="imagenet", resume=True)
+    ends = [(out / "weights.safetensors").read_bytes() for out in (run, tmp_path / "cut")]
+    assert ends[0] == ends[1]
+    with pytest.raises(FolderError, match=r"model\.hide_ratio 0\.5 -> 0\.3\)"):
+        pretrain(
+            with_settings(config, ["model.hide_ratio=0.3"]),
+            small_corpus,
+            run,
+            weights="imagenet",
+            resume=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def together(config, small_corpus, tmp_path_factory) -> Path:
+    """The same run by one process and by two, with DDP and with FSDP2."""
+    root = tmp_path_factory.mktemp("together")
+    long = with_settings(config, LONG)
+    pretrain(long, small_corpus, root / "one")
+    triples = []
+    for name in ("ddp", "fsdp"):
+        changed = with_settings(long, [f"loop.parallel={name}"])
+        (root / f"{name}.json").write_text(changed.model_dump_json())
+        triples.append(f"{root / name}={root / f'{name}.json'}={small_corpus}")
+    ended_well(torchrun(Path(train_together.__file__), *triples))
+    return root
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_two_processes_do_what_one_does(together, name):
+    one, two = losses(together / "one"), losses(together / name)
+    assert len(one) == 20
+    assert two == pytest.approx(one, abs=1e-6)
+    single, shared = (load_file(together / each / "weights.safetensors") for each in ("one", name))
+    running = [key for key in single if "running" in key]
+    assert len(running) > 90
+    for key in running:
+        assert torch.allclose(single[key], shared[key], rtol=1e-3, atol=1e-3), key
+
+
+def test_what_is_saved_is_the_published_network_and_says_where_it_comes_from(run, config):
+    published = torch.load(imagenet_file(NAME), map_location="cpu", weights_only=True)
+    saved = load_file(run / "weights.safetensors")
+    assert {n for n in saved if not n.endswith("num_batches_tracked")} == {
+        n for n in published if not n.startswith("_fc.") and not n.endswith("num_batches_tracked")
+    }
+    assert saved["_conv_stem.weight"].shape == (32, 1, 3, 3)
+    assert saved["_bn1.num_batches_tracked"] == 5
+    assert not torch.equal(saved["_bn1.running_mean"], published["_bn1.running_mean"])
+    with safe_open(run / "weights.safetensors", framework="pt") as file:
+        (about,) = map(json.loads, file.metadata().values())
+    assert about["cnn"]["name"] == NAME
+    assert about["notes"]["started_from"] == (
+        "efficientnet-lite0-57934424.pth, published weights of efficientnet-lite0 (Apache-2.0)"
+    )
+    assert about["input_spec"] == json.loads((run / "run.json").read_text())["input_spec"]
+    loaded = load_cnn(run, NAME)
+    assert (loaded.input_spec.channels, loaded.input_spec.image_px) == (1, 64)
+    assert (loaded.input_spec.mean, loaded.input_spec.std) == (LITE_MEAN, LITE_STD)
+    assert stated_encoder(run) == stated_encoder(run / "checkpoints/step_00000003") == NAME
+    last = load_cnn(run / "checkpoints/step_00000005", NAME)
+    for one, two in zip(
+        loaded.encoder.state_dict().values(), last.encoder.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, two)
+    assert read_cnn(run / "checkpoints/step_00000005", NAME).started_from == about["notes"]["started_from"]
+
+
+def test_a_run_goes_on_from_a_run_with_its_decoder(run, config, small_corpus, tmp_path):
+    record = pretrain(with_settings(config, ["epochs=0.4"]), small_corpus, tmp_path / "on", weights=run)
+    assert record["weights"]["decoder"]["checkpoint"] == str(run / "checkpoints/step_00000005")
+    assert record["weights"]["loaded"]["fresh"] == []
+    assert record["weights"]["started_from"].endswith("(Apache-2.0)")
+    assert read_cnn(tmp_path / "on", NAME).notes["started_from"] == record["weights"]["started_from"]
+    other = with_settings(config, ["epochs=0.4", "model.decoder.dim=64"])
+    weights = run / "checkpoints/step_00000003"
+    record = pretrain(other, small_corpus, tmp_path / "other", weights=weights)
+    assert record["weights"]["decoder"] == {"why": "that of the run has another decoder.dim"}
+    assert "decoder.pred.bias" in record["weights"]["loaded"]["fresh"]
+
+
+def test_a_random_start_is_none_of_imagenet(config, small_corpus, tmp_path):
+    record = pretrain(with_settings(config, ["epochs=0.4"]), small_corpus, tmp_path / "run")
+    assert record["weights"] is None
+    assert record["num_parameters"]["encoder"] == 3_370_432
+    assert read_cnn(tmp_path / "run", NAME).started_from == ""
+
+
+def folded(spec):
+    module = build_masked(SparseCnnConfig())
+    file = read_cnn(imagenet_file(NAME), NAME)
+    return load_cnn_into(module.encoder, file, decoder=module.decoder, input_spec=spec), module.encoder
+
+
+@pytest.mark.parametrize("std", [128 / 255, 0.3])
+def test_three_channels_fold_into_one_exactly_border_included(std):
+    grey = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    colour = load_cnn(imagenet_file(NAME), NAME)
+    spec = LITE_INPUT.model_copy(update={"channels": 1, "mean": LITE_MEAN, "std": (std,)})
+    report, encoder = folded(spec)
+    with torch.no_grad():
+        wanted = colour.encoder(((grey - 127 / 255) / (128 / 255)).expand(-1, 3, -1, -1))
+        found = encoder.eval()((grey - 127 / 255) / std)
+    assert torch.allclose(found, wanted, atol=1e-4)
+    assert report.resized == {"_conv_stem.weight": "3 channels folded into 1"}
+
+
+def test_another_mean_is_refused_where_channels_are_folded():
+    spec = LITE_INPUT.model_copy(update={"channels": 1, "mean": (0.19,), "std": (0.21,)})
+    with pytest.raises(
+        WeightsError, match=r"mean was 0\.498, and cannot become grey with a mean of 0\.19"
+    ) as e:
+        folded(spec)
+    assert e.value.hint == f"--set mean=[{127 / 255!r}], or --set model.encoder.channels=3"
+
+
+def test_weights_of_the_other_kind_are_refused(run, config, small_config, small_corpus, tmp_path):
+    vit = tmp_path / "vit.safetensors"
+    shape = ViTConfig(size="ti", image_px=32, patch_px=8)
+    save_encoder(vit, VisionTransformer(shape), input_spec=small_config.input_spec)
+    with pytest.raises(
+        WeightsError, match=r"vit\.safetensors: is no efficientnet-lite0: it says that it holds vit"
+    ):
+        pretrain(config, small_corpus, tmp_path / "a", weights=vit)
+    for weights in (run, run / "checkpoints/step_00000005"):
+        with pytest.raises(
+            WeightsError, match="holds efficientnet-lite0, a convolutional network, and no"
+        ) as e:
+            pretrain(small_config, small_corpus, tmp_path / "b", weights=weights)
+        assert "sparse_cnn_cpu" in e.value.hint
+    with pytest.raises(SettingError, match="no ImageNet weights of a ViT are on this machine") as e:
+        pretrain(small_config, small_corpus, tmp_path / "c", weights="imagenet")
+    assert "sparse_cnn_cpu" in e.value.hint
+    with pytest.raises(WeightsError, match="is no resnet-50: it says that it holds efficientnet-lite0"):
+        load_cnn(run, "resnet-50")
+    assert stated_encoder(vit) == "vit"
+    assert stated_encoder(imagenet_file(NAME)) is None
+    assert not any((tmp_path / name).exists() for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "loop.accumulate=2",
+            r"loop\.accumulate=2 does not go with a convolutional network, which takes its",
+        ),
+        ("loop.activation_checkpointing=true", r"would see its batch twice"),
+        ("loop.compile=blocks", r"changes its layers as it hides"),
+        ("loop.on_bad_step=skip", r"has a bad step in its running statistics already"),
+        (
+            "resolution.start_px=48",
+            r"resolution\.start_px=48 is not a multiple of model\.encoder\.patch_px=32",
+        ),
+        ("model.context=clip", r"--set model\.context: no such setting"),
+        ("model.kind=vit", r"kind is mae \(a ViT\) or sparse-cnn"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(config, setting, message):
+    with pytest.raises(SettingError, match=message):
+        with_settings(config, [setting])
+
+
+def test_a_typo_names_the_nearest_setting_and_no_kind(config):
+    with pytest.raises(SettingError, match=r"model\.encoder\.image_pxs: no such setting") as caught:
+        with_settings(config, ["model.encoder.image_pxs=64"])
+    assert caught.value.hint == "did you mean model.encoder.image_px?"
+    with pytest.raises(SettingError, match=r"^model\.decoder\.dim: .*multiple of 64 \(got 100\)$"):
+        with_settings(config, ["model.decoder.dim=100"])
+    with pytest.raises(SettingError, match=r"^model\.hiding\.kind: ") as caught:
+        with_settings(PretrainConfig(), ["model.hiding.kind=sektor"])
+    assert caught.value.hint == "did you mean sector?"
+
+
+def test_settings_of_a_time_before_there_were_kinds_are_those_of_a_vit(run):
+    settings = get_recipe("vit_ti16_cpu").model_dump(mode="json")
+    assert settings["model"].pop("kind") == "mae"
+    assert make_config(PretrainConfig, settings) == get_recipe("vit_ti16_cpu")
+    assert isinstance(make_config(PretrainConfig, {"model": {}}).model, MaeConfig)
+    assert isinstance(load_run_config(run).model, SparseCnnConfig)
+    with pytest.raises(WeightsError, match="no vision transformer"):
+        read_weights(run)
+
+
+def test_counting_operations_leaves_running_statistics_as_they_are(config, small_corpus):
+    module = build_masked(config.model).train()
+    start_masked(module, torch.Generator().manual_seed(0))
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    batch = PretrainBatches(open_corpus(small_corpus), config)(0)
+    utilisation = Utilisation(PretrainStep(config.input_spec, config), "fp32")
+    utilisation.see(module, batch)
+    assert utilisation.flops_per_image > 1e6
+    assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
