@@ -6,6 +6,7 @@ from pathlib import Path
 
 from usfmae.base.logs import progress_bar
 from usfmae.base.page import UNKNOWN, count, duration, table, write_page
+from usfmae.evaluate.plan import PlanEncoder
 from usfmae.evaluate.plan_findings import PlanFindings
 from usfmae.evaluate.plan_scores import Entry
 from usfmae.evaluate.report_plan_task import p_value, signed, task_section
@@ -92,10 +93,10 @@ def _made_section(findings: PlanFindings) -> str:
     rows = [
         [
             escape(one.name),
-            escape(one.encoder),
+            escape(_network(one, findings.entries)),
             f"<code>{escape(one.weights)}</code>",
             escape(", ".join(one.settings)) or UNKNOWN,
-            escape(one.licence or known_licence(one.encoder or "vit", one.weights)) or UNKNOWN,
+            escape(one.licence or known_licence(one.encoder or "", one.weights)) or UNKNOWN,
             duration(_seconds(one.name, findings.entries)),
         ]
         for one in plan.encoders
@@ -114,6 +115,12 @@ def _made_section(findings: PlanFindings) -> str:
         f"<h3>The same for all</h3>{table(['Way', 'Settings'], budget, kind='done')}"
         f"<p>Seeds {_listed(plan.seeds)}.</p>{failures}</section>"
     )
+
+
+def _network(one: PlanEncoder, entries: Sequence[Entry]) -> str:
+    """The one named in the plan, else what its runs turned out to hold."""
+    found = (result.get("encoder") for e in entries if e.encoder == one.name for result in e.results)
+    return one.encoder or next((name for name in found if name), "vit")
 
 
 def _seconds(encoder: str, entries: Sequence[Entry]) -> float:

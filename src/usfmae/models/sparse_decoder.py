@@ -111,7 +111,8 @@ def start_decoder(decoder: SparseDecoder, generator: Generator) -> None:
     for module in decoder.modules():
         if isinstance(module, nn.Linear) or module is decoder.pred:
             nn.init.trunc_normal_(module.weight, std=0.02, generator=generator)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
         elif isinstance(module, Densify):

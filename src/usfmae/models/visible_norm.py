@@ -55,13 +55,18 @@ def _over_processes(rows: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor,
     """The rows normalised by the moments of those of all processes; mean and unbiased variance."""
     numbers = rows.float()
     count = numbers.new_tensor([len(rows)])
-    sums: Tensor = _Summed.apply(torch.cat([numbers.sum(dim=0), count]))
+    sums = _summed(torch.cat([numbers.sum(dim=0), count]))
     total = sums[-1].detach()
     mean = sums[:-1] / total
     centred = numbers - mean
-    squares: Tensor = _Summed.apply(centred.square().sum(dim=0))
+    squares = _summed(centred.square().sum(dim=0))
     out = centred * (squares / total + norm.eps).rsqrt() * norm.weight + norm.bias
     return out.to(rows.dtype), mean.detach(), squares.detach() / (total - 1)
+
+
+def _summed(part: Tensor) -> Tensor:
+    total: Tensor = _Summed.apply(part)  # type: ignore[no-untyped-call]
+    return total
 
 
 class _Summed(torch.autograd.Function):

@@ -58,7 +58,8 @@ class VisiblePlaces:
     def to_rows(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "n c"]:
         """The visible places of maps."""
         places = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
-        out: Tensor = _Picked.apply(places, self.rows(maps.shape[2] // self.grid[0]))
+        index = self.rows(maps.shape[2] // self.grid[0])
+        out: Tensor = _Picked.apply(places, index)  # type: ignore[no-untyped-call]
         return out
 
     def to_maps(
