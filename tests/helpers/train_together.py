@@ -4,12 +4,15 @@
     torchrun --nproc-per-node 2 train_together.py pretrain ...
 
 An OUT that exists is gone on with. Networks are `SMALL`: processes that share two cores would spend minutes
-on the sums of gradients.
+on the sums of gradients. Convolutional ones train in double precision (`in_double`).
 """
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+
+from in_double import in_double
 
 from usfmae.base.launch import launched
 from usfmae.base.logs import set_up_logging
@@ -31,8 +34,10 @@ def train_all(triples: list[str]) -> None:
     """One run after the other, in the processes that are there."""
     set_up_logging(only_warnings=not launched().leads)
     for triple in triples:
-        out, config, corpus = map(Path, triple.split("="))
-        pretrain(PretrainConfig.model_validate_json(config.read_text()), corpus, out, resume=True)
+        out, file, corpus = map(Path, triple.split("="))
+        config = PretrainConfig.model_validate_json(file.read_text())
+        with nullcontext() if config.model.kind == "mae" else in_double():
+            pretrain(config, corpus, out, resume=True)
 
 
 def slow_down() -> None:

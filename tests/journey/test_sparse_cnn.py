@@ -89,7 +89,7 @@ def test_a_plan_takes_a_run_and_looks_into_its_pool(place, tmp_path, capsys):
         f"encoders: [{{name: ours, weights: {place / 'run'}}},\n"
         f"           {{name: imagenet, encoder: {NAME}, weights: imagenet, settings: [image_px=64]}}]\n"
         "ways: [{method: knn}]\nseeds: [0]\nsettings: [task.size_px=32, threads=1]\n"
-        "bootstrap: {num_resamples: 50}\n"
+        "bootstrap: {num_resamples: 100}\n"
     )
     words = ("evaluate", "compare", plan, "--data", place, "--out")
     assert run(*words, tmp_path / "refused") != 0

@@ -53,7 +53,7 @@ def _native(
 
 def _over_processes(rows: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor]:
     """The rows normalised by the moments of those of all processes; mean and unbiased variance."""
-    numbers = rows.float()
+    numbers = rows.to(torch.promote_types(rows.dtype, torch.float32))
     count = numbers.new_tensor([len(rows)])
     sums = _summed(torch.cat([numbers.sum(dim=0), count]))
     total = sums[-1].detach()
