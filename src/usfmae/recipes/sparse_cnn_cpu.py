@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 at 128 px on CPU cores: a convolutional network goes on from ImageNet with ultrasound.
 
-Cost: about 2 minutes per epoch of 6,200 images on 2 cores (some 25 images/s a core in fp32, on a busy machine).
+Cost: about 2 minutes per epoch of 6,200 images on 2 cores (some 25 images/s a core in fp32).
 Expect: not measured yet.
 Run:  usfmae pretrain sparse_cnn_cpu --corpus corpora/mine --out runs/cnn --weights imagenet
 
