@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from usfmae.base.config import Config
 from usfmae.base.input_spec import Side, height_width
+from usfmae.models.agreement import AgreementConfig
 from usfmae.models.cnn.efficientnet_lite import STAGE_DIMS, EfficientNetLite0
 from usfmae.models.encoder import ConvolutionalEncoder
 from usfmae.models.encoders import CnnConfig, build_cnn
@@ -97,6 +98,11 @@ class SparseCnnConfig(Config):
         return "none"
 
     @property
+    def agreement(self) -> AgreementConfig:
+        """Which views ought to agree: none."""
+        return AgreementConfig()
+
+    @property
     def hides_by_view(self) -> bool:
         """Whether what is hidden or scored depends on the pixels of a view."""
         return self.hiding.kind == "sector" or self.loss_in == "sector"
@@ -120,6 +126,9 @@ class SparseAutoencoder(nn.Module):
     Args:
         config: the shape and the target.
     """
+
+    projector: None = None
+    """Of views that ought to agree; a masked ViT may have one."""
 
     def __init__(self, config: SparseCnnConfig) -> None:
         super().__init__()
