@@ -229,11 +229,12 @@ def test_views_of_one_picture_come_together_and_those_of_others_stay_apart(two_c
         for line in seen
     ]
     assert np.mean(terms[-5:]) < 0.7 * np.mean(terms[:5])
-    assert np.mean([line["loss_variance"] for line in seen[-5:]]) < 0.5  # no collapse
+    assert np.mean([line["loss_variance"] for line in seen[-5:]]) < 0.6  # no collapse
     batch = shown(learning, PretrainBatches(two_classes, with_settings(learning, ["seed=7"]))(0))
     images = (batch.grey / 255 - learning.mean[0]) / learning.std[0]
     with torch.no_grad():
         one, other = network_of(tmp_path / "run", learning)(images, batch.hiding).projected.chunk(2)
     apart = torch.cdist(one, other)
     strangers = ~torch.eye(len(one), dtype=torch.bool)
-    assert apart.diagonal().mean() < 0.8 * apart[strangers].mean()
+    # 0.16; 0.70 in a network that has learnt nothing.
+    assert apart.diagonal().mean() < 0.4 * apart[strangers].mean()
