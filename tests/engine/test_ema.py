@@ -127,3 +127,19 @@ def test_averages_survive_a_kill_to_the_bit_and_change_no_weight(tmp_path, monke
     plain, _ = run(tmp_path / "c")
     assert equal(plain, module)
     assert not all(torch.equal(p, a) for p, a in zip(plain.parameters(), whole, strict=True))
+
+
+def test_two_averages_of_the_same_weights_do_not_meet():
+    net, optimizer, slow = averaged_net(0.5)
+    quick = WeightAverage(optimizer, list(net.parameters()), 0.0, "other")
+    assert slow.of(net.weight).tolist() == net.weight.tolist()  # there is none yet
+    assert not optimizer.state  # and asking made none
+    for number, value in enumerate((4.0, 8.0), start=100):
+        step_to(net, optimizer, value)
+        slow(number)
+        quick(number)
+    assert (float(slow.of(net.weight)[0, 0]), float(quick.of(net.weight)[0, 0])) == (6.0, 8.0)
+    with quick.in_place():
+        assert net.weight[0, 0].item() == 8.0
+    slow.settle()
+    assert net.weight[0, 0].item() == 6.0

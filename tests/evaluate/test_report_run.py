@@ -38,6 +38,31 @@ def test_a_run_shows_its_verdict_meters_and_a_rank_that_is_no_ratio(tmp_path):
     )
 
 
+def test_a_run_that_was_taught_shows_by_whom_and_the_parts_of_its_loss(tmp_path):
+    run = fake_run(tmp_path / "run")
+    plain = page_of(write_report(tmp_path / "r.html", title="x", runs=[run]))
+    assert "Teacher" not in plain
+    assert "before its weight" not in plain
+    record = json.loads((run / "run.json").read_text())
+    facts = {"kind": "file", "encoder": "<dinov2>", "trained_on": None, "sha256": "0"}
+    (run / "run.json").write_text(json.dumps(record | {"teacher": facts}))
+    with (run / "metrics.jsonl").open("a") as file:
+        for step in (21, 22):
+            line = {"kind": "train", "step": step, "epoch": step / 5, "loss": 1.0, "loss_features": 0.5}
+            file.write(json.dumps(line | {"loss_pixels": 0.5}) + "\n")
+    page = page_of(write_report(tmp_path / "r.html", title="x", runs=[run]))
+    assert "<dt>Teacher</dt><dd>&lt;dinov2&gt;</dd>" in page
+    for word in ("Features, before its weight", "Pixels, before its weight", "Loss (sum of weighted parts)"):
+        assert word in page
+    for facts, said in (
+        ({"kind": "self"}, "its own average"),
+        ({"kind": "efficientnet-lite0", "encoder": "efficientnet-lite0", "trained_on": "ImageNet"},
+         "efficientnet-lite0 (ImageNet)"),
+    ):  # fmt: skip
+        (run / "run.json").write_text(json.dumps(record | {"teacher": facts}))
+        assert f"<dd>{said}</dd>" in page_of(write_report(tmp_path / "r.html", title="x", runs=[run]))
+
+
 def test_of_many_looks_five_are_read_the_first_and_the_last_among_them(tmp_path):
     run = fake_run(tmp_path / "run", pictures=False)
     (run / "pictures").mkdir()

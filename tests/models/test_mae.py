@@ -6,14 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from usfmae.models.mae import (
-    Context,
-    DecoderConfig,
-    MaeConfig,
-    MaskedAutoencoder,
-    hidden_patch_loss,
-    patch_moments,
-)
+from usfmae.models.losses import hidden_patch_loss, patch_moments
+from usfmae.models.mae import Context, DecoderConfig, MaeConfig, MaskedAutoencoder
 from usfmae.models.masking import Hiding, hide_patches
 from usfmae.models.patches import patchify
 from usfmae.models.vit import ViTConfig, start_weights

@@ -74,6 +74,7 @@ def test_settings_that_change_no_number_may_change_and_are_named(
     assert set(changed_settings(small_config.model_dump(mode="json"), changed)) == HARMLESS - {
         "demand",
         "replay.corpus",
+        "model.teacher.weights",
     }
     pretrain(changed, small_corpus, stopped, resume=True)
     assert same_weights(stopped, finished)
@@ -114,6 +115,7 @@ VARIED = [
     ("model.agreement.kind=image", "model.agreement.kind none -> image"),
     ("model.decoder.kind=cross", "model.decoder.kind self -> cross"),
     ("model.decoder.predict_ratio=0.5", "model.decoder.predict_ratio 1.0 -> 0.5"),
+    ("model.teacher.weight=2", "model.teacher.weight 1.0 -> 2.0"),
     ("resolution.start_px=16", "resolution.start_px None -> 16"),
     ("resolution.start_ratio=0.25", "resolution.start_ratio 0.5 -> 0.25"),
     ("augment.gamma=[0.8, 1.25]", r"augment.gamma \[1.0, 1.0\] -> \[0.8, 1.25\]"),

@@ -50,6 +50,9 @@ class WeightAverage:
     decay: float
     """Share that stays in one step."""
 
+    key: str = KEY
+    """Name in the optimiser's state; each average of the same weights has its own."""
+
     @torch.no_grad()
     def __call__(self, step: int) -> list[dict[str, object]]:
         """Move; has nothing to say to the metrics log.
@@ -59,17 +62,17 @@ class WeightAverage:
         """
         stepped = self._stepped()
         for parameter in stepped:
-            self.optimizer.state[parameter].setdefault(KEY, parameter.detach().clone())
+            self.optimizer.state[parameter].setdefault(self.key, parameter.detach().clone())
         if stepped:
             keep = min(self.decay, (1 + step) / (10 + step))
-            averages = [self.optimizer.state[parameter][KEY] for parameter in stepped]
+            averages = [self.optimizer.state[parameter][self.key] for parameter in stepped]
             torch._foreach_lerp_(averages, [parameter.detach() for parameter in stepped], 1 - keep)
         return []
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Put the averages where the weights are, to save or to score them; the weights come back after."""
-        held = {parameter: self.optimizer.state[parameter].get(KEY) for parameter in self._stepped()}
+        held = {parameter: self.optimizer.state[parameter].get(self.key) for parameter in self._stepped()}
         with torch.no_grad():
             before = {p: p.detach().clone() for p, average in held.items() if average is not None}
             for parameter in before:
@@ -85,7 +88,12 @@ class WeightAverage:
     def settle(self) -> None:
         """Put the averages where the weights are, for good."""
         for parameter in self._stepped():
-            parameter.copy_(self.optimizer.state[parameter].get(KEY, parameter))
+            parameter.copy_(self.of(parameter))
+
+    def of(self, parameter: Tensor) -> Tensor:
+        """The average of a weight, not copied; the weight itself where it has none."""
+        average: Tensor = self.optimizer.state.get(parameter, {}).get(self.key, parameter)
+        return average.detach()
 
     def _stepped(self) -> list[Tensor]:
         # An optimiser fills the state of a parameter at its first step if it finds it empty: not before.

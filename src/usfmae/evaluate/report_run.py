@@ -65,9 +65,19 @@ def _facts(run: RunFolder) -> str:
         "Time": duration(record.get("seconds")),
         "Peak memory": f"{number(record.get('peak_memory_gb'), 2)} GB",
         "Corpus": f"<code>{escape(str(corpus.get('sha256', UNKNOWN))[:12])}</code>",
+        **_teacher(record.get("teacher")),
     }
     shown = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
     return f'<dl class="facts">{shown}</dl>'
+
+
+def _teacher(facts: Any) -> dict[str, str]:
+    """Whose features were learnt beside the pixels; nothing where there was no teacher."""
+    if not isinstance(facts, dict):
+        return {}
+    name = "its own average" if facts.get("kind") == "self" else str(facts.get("encoder", UNKNOWN))
+    learnt = f" ({facts['trained_on']})" if facts.get("trained_on") else ""
+    return {"Teacher": escape(name + learnt)}
 
 
 def _steps_done(run: RunFolder) -> Any:
@@ -91,7 +101,7 @@ def _curves(run: RunFolder) -> str:
     epochs = [_place(line) for line in lines]
     unit = "epoch" if "epoch" in lines[0] else "step"
     losses = [float(line["loss"]) for line in lines]
-    parts = [name for name in lines[0] if name.startswith("loss_")]
+    parts = list(dict.fromkeys(name for line in lines for name in line if name.startswith("loss_")))
     charts = [
         line_chart(
             [Line("", epochs, losses)], title="Loss while training", x_label=unit.capitalize(),

@@ -15,6 +15,7 @@ from usfmae.models.attention import CrossAttention
 from usfmae.models.masking import Hiding
 from usfmae.models.positions import decoder_positions, sincos_positions
 from usfmae.models.products import Linear
+from usfmae.models.teacher import TeacherHeads
 from usfmae.models.vit import Mlp
 
 
@@ -119,6 +120,7 @@ class CrossDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.pred = Linear(dim, num_values)
+        self.heads: TeacherHeads | None = None
 
     def forward(
         self,
@@ -128,13 +130,30 @@ class CrossDecoder(nn.Module):
         context: EncodedContext | None = None,
     ) -> Float[Tensor, "b h p"]:
         """Predict the hidden patches from the encoder's layers (final norm in the last one)."""
+        out: Tensor = self.pred(self.decoded(encoded, hiding, grid, context))
+        return out
+
+    def decoded(
+        self,
+        encoded: list[Float[Tensor, "b tokens e"]],
+        hiding: Hiding,
+        grid: tuple[int, int],
+        context: EncodedContext | None = None,
+        *,
+        visible_too: bool = False,
+    ) -> Float[Tensor, "b asked d"]:
+        """Normed tokens of the hidden patches; with `visible_too`, of the visible ones and then of those.
+
+        Visible patches ask as hidden ones do: with their position alone.
+        """
         if context is not None:
             pairs = zip(encoded, context.layers, strict=True)
             encoded = [torch.cat([own, other + self.frame_token], dim=1) for own, other in pairs]
         memories = [encoded[-1]] * len(self.blocks) if self.mix is None else self.mix(encoded)
         positions = decoder_positions(self.pos_embed, own=self.grid, grid=grid)
-        asking = self.mask_token + positions[hiding.hidden + 1]
+        asked = torch.cat([hiding.visible, hiding.hidden], dim=1) if visible_too else hiding.hidden
+        asking = self.mask_token + positions[asked + 1]
         for block, memory in zip(self.blocks, memories, strict=True):
             asking = block(asking, memory)
-        out: Tensor = self.pred(self.norm(asking))
+        out: Tensor = self.norm(asking)
         return out

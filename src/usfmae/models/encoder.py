@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -64,11 +65,23 @@ class ConvolutionalEncoder(Encoder):
     def last_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d rows columns"]:
         """The last feature map."""
 
-    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b tokens d"]:
-        """The mean over all places, then the places row by row."""
+    def levels(self, images: Float[Tensor, "b c h w"]) -> Iterator[tuple[int, Float[Tensor, "b _ _ _"]]]:
+        """Stride in pixels and map of each level, from fine to coarse, ending with the last map.
+
+        A level is computed when it is asked for. Networks that do not tell their levels give the last map
+        alone.
+        """
+        yield self.stride_px, self.last_map(self.laid_out(images))
+
+    def laid_out(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Images in the order of memory that the network wants."""
         if self.pixels_together:  # copied, since for one channel torch takes either order as it is
             images = torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
-        places = self.last_map(images).flatten(2).transpose(1, 2)
+        return images
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b tokens d"]:
+        """The mean over all places, then the places row by row."""
+        places = self.last_map(self.laid_out(images)).flatten(2).transpose(1, 2)
         return torch.cat([places.mean(dim=1, keepdim=True), places], dim=1)
 
     def grid_of(self, size_px: tuple[int, int]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ embedded, the decoder keeps visible before hidden instead of sorting back, its l
 hidden tokens, and only those are predicted and scored.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from usfmae.base.config import Config
 from usfmae.models.agreement import AgreementConfig, Projector
 from usfmae.models.cross_decoder import CrossDecoder, EncodedContext
+from usfmae.models.losses import hidden_patch_loss, patch_moments
 from usfmae.models.masking import Hiding, HidingConfig, count_hidden
 from usfmae.models.patches import channels_first, channels_last, patchify, unpatchify
 from usfmae.models.positions import decoder_positions, sincos_positions
 from usfmae.models.products import Linear
+from usfmae.models.teacher import Targets, TeacherConfig, TeacherHeads
 from usfmae.models.vit import SIZES, Block, VisionTransformer, ViTConfig, take_rows
-
-NORM_EPS = 1e-6
-"""Added to a patch's variance before it divides (the reference code's value)."""
 
 
 class DecoderConfig(Config):
@@ -87,6 +86,9 @@ class MaeConfig(Config):
     """Whether a second view of each image comes along, is predicted as well, and ought to be represented as
     the first is."""
 
+    teacher: TeacherConfig = TeacherConfig()
+    """Another network whose features are predicted beside the pixels."""
+
     def model_post_init(self, _context: object) -> None:
         self.check_hiding(self.encoder.grid)
         num_layers = SIZES[self.encoder.size][1]
@@ -99,6 +101,9 @@ class MaeConfig(Config):
                 f"context={self.context} shows the decoder a second frame and "
                 f"agreement.kind={self.agreement.kind} predicts it: choose one"
             )
+        averaged = self.teacher.layers_averaged
+        if self.teacher.kind == "self" and averaged > num_layers:
+            raise ValueError(f"teacher.layers_averaged={averaged}: the encoder has {num_layers} layers")
 
     @property
     def hides_by_view(self) -> bool:
@@ -131,13 +136,16 @@ class MaeOutput:
     """What one forward pass gives."""
 
     loss: Float[Tensor, ""]
-    """Mean squared error over the hidden patches that are scored."""
+    """Mean squared error over the hidden patches that are scored, or the weighted sum of `parts`."""
 
     prediction: Float[Tensor, "b h d"]
     """Predicted hidden patches (down, across, channel), in the order of `hiding.hidden`."""
 
     projected: Float[Tensor, "b e"] | None = None
     """Each image's visible patch tokens, their mean taken and projected; None without a projector."""
+
+    parts: dict[str, Tensor] = field(default_factory=dict)
+    """What the loss is the weighted sum of, by name; empty where it is of the pixels alone."""
 
 
 class Decoder(nn.Module):
@@ -158,6 +166,7 @@ class Decoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.dim, eps=encoder.norm_eps)
         self.pred = Linear(config.dim, encoder.patch_px**2 * encoder.channels)
+        self.heads: TeacherHeads | None = None
 
     def forward(
         self,
@@ -167,17 +176,31 @@ class Decoder(nn.Module):
         context: EncodedContext | None = None,
     ) -> Float[Tensor, "b h p"]:
         """Predict the hidden patches from the encoder's last tokens (class token first)."""
+        out: Tensor = self.pred(self.decoded(encoded, hiding, grid, context))
+        return out
+
+    def decoded(
+        self,
+        encoded: list[Float[Tensor, "b tokens d"]],
+        hiding: Hiding,
+        grid: tuple[int, int],
+        context: EncodedContext | None = None,
+        *,
+        visible_too: bool = False,
+    ) -> Float[Tensor, "b asked e"]:
+        """Normed tokens of the hidden patches; with `visible_too`, of the visible ones and then of those."""
         positions = decoder_positions(self.pos_embed, own=self.grid, grid=grid)
         parts = [self.embed(encoded[-1]) + positions[_places(hiding.visible)]]
         if context is not None:
             other = self.embed(context.layers[-1]) + positions[_places(context.visible)]
-            parts.append(other + self.frame_token)
+            # The last block is asked for the last tokens, and never for those of the other frame.
+            parts.insert(0 if visible_too else 1, other + self.frame_token)
         parts.append(self.mask_token + positions[hiding.hidden + 1])
         tokens = torch.cat(parts, dim=1)
         for block in self.blocks[:-1]:
             tokens = block(tokens)
-        tokens = self.blocks[-1](tokens, num_queries=hiding.hidden.shape[1])
-        out: Tensor = self.pred(self.norm(tokens))
+        asked = hiding.hidden.shape[1] + (hiding.visible.shape[1] if visible_too else 0)
+        out: Tensor = self.norm(self.blocks[-1](tokens, num_queries=asked))
         return out
 
 
@@ -201,7 +224,11 @@ class MaskedAutoencoder(nn.Module):
         self.projector = build_projector(config)
 
     def forward(
-        self, images: Float[Tensor, "b c h w"], hiding: Hiding, context: Context | None = None
+        self,
+        images: Float[Tensor, "b c h w"],
+        hiding: Hiding,
+        context: Context | None = None,
+        targets: Targets | None = None,
     ) -> MaeOutput:
         """Hide, encode, predict, score.
 
@@ -210,7 +237,15 @@ class MaskedAutoencoder(nn.Module):
                 get the positions of their own grid.
             hiding: which patches the encoder may not see.
             context: other frames whose visible patches help to predict (`config.context`).
+            targets: what the teacher makes of the whole images; without, pixels alone are scored.
+
+        Raises:
+            ValueError: there is a teacher, and training goes on without its targets.
         """
+        heads = self.decoder.heads
+        untaught = targets is None and self.training and heads is not None
+        if untaught or (targets is not None and heads is None):
+            raise ValueError("targets and a teacher (config.teacher) need each other while training")
         encoder, b = self.config.encoder, len(images)
         height, width = images.shape[2:]
         grid = encoder.grid_of((height, width))
@@ -224,14 +259,26 @@ class MaskedAutoencoder(nn.Module):
         if context is not None:
             other = EncodedContext([layer[b:] for layer in layers], context.visible)
             layers = [layer[:b] for layer in layers]
-        prediction = self.decoder(layers, hiding, grid, other)
+        taught: dict[str, Tensor] = {}
+        if targets is None or heads is None:
+            prediction = self.decoder(layers, hiding, grid, other)
+        else:
+            tokens = self.decoder.decoded(
+                layers, hiding, grid, other, visible_too=self.config.teacher.weight > 0
+            )
+            prediction = self.decoder.pred(tokens[:, tokens.shape[1] - hiding.hidden.shape[1] :])
+            taught = heads(tokens, layers[-1], hiding, targets)
         target = take_rows(patchify(images, encoder.patch_px), hiding.hidden)
         target = channels_last(target, encoder.channels)
         loss = hidden_patch_loss(
             prediction, target, normalised=self.config.normalised_pixels, scored=hiding.scored
         )
         projected = None if self.projector is None else self.projector(layers[-1][:, 1:].mean(dim=1))
-        return MaeOutput(loss=loss, prediction=prediction, projected=projected)
+        output = MaeOutput(loss=loss, prediction=prediction, projected=projected)
+        if heads is None or not taught:
+            return output
+        parts = {"pixels": loss, **taught}
+        return replace(output, loss=heads.total(parts), parts=parts)
 
     @torch.no_grad()
     def reconstruct(self, images: Float[Tensor, "b c h w"], hiding: Hiding) -> Float[Tensor, "b c h w"]:
@@ -260,6 +307,13 @@ class MaskedAutoencoder(nn.Module):
 
 def build_decoder(config: MaeConfig) -> Decoder | CrossDecoder:
     """The decoder that a configuration asks for."""
+    built, encoder_dim = _bare_decoder(config), SIZES[config.encoder.size][0]
+    if config.teacher.on:  # last in the module, so that all else starts as it does without
+        built.heads = TeacherHeads(config.teacher, decoder_dim=config.decoder.dim, encoder_dim=encoder_dim)
+    return built
+
+
+def _bare_decoder(config: MaeConfig) -> Decoder | CrossDecoder:
     decoder, encoder, with_context = config.decoder, config.encoder, config.context == "clip"
     encoder_dim = SIZES[encoder.size][0]
     if decoder.kind == "self":
@@ -283,39 +337,3 @@ def build_projector(config: MaeConfig) -> Projector | None:
         return None
     encoder = config.encoder
     return Projector(SIZES[encoder.size][0], config.agreement, norm_eps=encoder.norm_eps)
-
-
-def hidden_patch_loss(
-    prediction: Float[Tensor, "b h d"],
-    target: Float[Tensor, "b h d"],
-    *,
-    normalised: bool = True,
-    scored: Float[Tensor, "b h"] | None = None,
-) -> Float[Tensor, ""]:
-    """Mean squared error over hidden patches (He et al. 2022, sec. 3, "Reconstruction target").
-
-    Args:
-        prediction: what the decoder says; any number type, scored in fp32.
-        target: the true patches in the same order.
-        normalised: standardise each true patch by its own mean and unbiased variance first.
-        scored: weight of each patch within its image; None for all alike. The loss is the mean over images of
-            each image's weighted mean, so it does not depend on how a batch is cut; an image whose weights
-            are all 0 adds 0.
-    """
-    target = target.float()
-    if normalised:
-        mean, std = patch_moments(target)
-        target = (target - mean) / std
-    squared = (prediction.float() - target).square()
-    if scored is None:
-        return squared.mean()
-    each = (squared.mean(dim=2) * scored).sum(dim=1)
-    return (each / scored.sum(dim=1).clamp(min=1e-6)).mean()
-
-
-def patch_moments(
-    patches: Float[Tensor, "b n d"],
-) -> tuple[Float[Tensor, "b n 1"], Float[Tensor, "b n 1"]]:
-    """Mean and `sqrt(unbiased variance + 1e-6)` of each patch."""
-    var, mean = torch.var_mean(patches, dim=-1, keepdim=True)
-    return mean, (var + NORM_EPS).sqrt()

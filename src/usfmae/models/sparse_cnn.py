@@ -19,10 +19,12 @@ from usfmae.models.agreement import AgreementConfig
 from usfmae.models.cnn.efficientnet_lite import STAGE_DIMS, EfficientNetLite0
 from usfmae.models.encoder import ConvolutionalEncoder
 from usfmae.models.encoders import CnnConfig, build_cnn
-from usfmae.models.mae import Context, MaeOutput, hidden_patch_loss, patch_moments
+from usfmae.models.losses import hidden_patch_loss, patch_moments
+from usfmae.models.mae import Context, MaeOutput
 from usfmae.models.masking import Hiding, HidingConfig, count_hidden
 from usfmae.models.patches import channels_first, channels_last, patchify, unpatchify
 from usfmae.models.sparse_decoder import SparseDecoder, SparseDecoderConfig
+from usfmae.models.teacher import TeacherConfig
 from usfmae.models.visible_places import VisiblePlaces, seeing_only
 from usfmae.models.vit import take_rows
 
@@ -101,6 +103,11 @@ class SparseCnnConfig(Config):
     def agreement(self) -> AgreementConfig:
         """Which views ought to agree: none."""
         return AgreementConfig()
+
+    @property
+    def teacher(self) -> TeacherConfig:
+        """Whose features are predicted: nobody's."""
+        return TeacherConfig()
 
     @property
     def hides_by_view(self) -> bool:

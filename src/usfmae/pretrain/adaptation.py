@@ -17,7 +17,7 @@ from usfmae.engine.augment import whole_batch
 from usfmae.engine.devices import to_input
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.models.hiding_choice import choose_hiding, draw_turns
-from usfmae.models.mae import hidden_patch_loss
+from usfmae.models.losses import hidden_patch_loss
 from usfmae.models.masked_models import MaskedNetwork
 from usfmae.models.masking import Hiding
 from usfmae.models.patches import channels_last, patchify

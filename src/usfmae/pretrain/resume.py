@@ -16,6 +16,7 @@ HARMLESS = {
     "workers",
     "demand",
     "replay.corpus",
+    "model.teacher.weights",
     "loop.log_steps",
     "loop.checkpoint_steps",
     "loop.keep_checkpoints",
@@ -29,7 +30,7 @@ HARMLESS = {
     "loop.max_bad_in_row",
 }
 """Settings that change no weight: how fast, how often something is written or looked at, where the old
-pool lies (its hash is an input)."""
+pool and the teacher lie (their hashes are inputs)."""
 
 ROUNDING = {"threads", "loop.accumulate", "loop.parallel", "loop.compile"}
 """Settings that change the order of sums, as the number of processes does: the same result up to rounding

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from usfmae.engine.loop import train
 from usfmae.engine.memory import explain_no_room
 from usfmae.engine.optim import build_optimizer
 from usfmae.engine.parallel import shard, whole_on_first
-from usfmae.engine.ranks import Ranks, join_ranks
+from usfmae.engine.ranks import ALONE, Ranks, join_ranks
 from usfmae.engine.sampler import steps_in
 from usfmae.engine.schedule import make_schedule
 from usfmae.engine.utilisation import Utilisation
@@ -44,6 +45,7 @@ from usfmae.pretrain.resume import earlier_run
 from usfmae.pretrain.run_folder import RUN_FILE, claimed_run, kept_record, steps_done
 from usfmae.pretrain.start import Start, all_pools, pools_seen, read_start
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
+from usfmae.pretrain.teaching import Teaching, open_teaching
 from usfmae.pretrain.watch import LiveEvaluation, Look, Pictures, Scores, Watch
 
 log = get_logger(__name__)
@@ -110,17 +112,19 @@ def pretrain(
     loop = config.loop.model_copy(update={"precision": pick_precision(config.loop.precision, where)})
     place = pick_augment_place(config.augment_on, where)
     config = config.model_copy(update={"loop": loop, "augment_on": place})
+    teaching = open_teaching(config)
+    config = teaching.config
     start = None if weights is None else read_start(weights, config)
-    inputs = {"corpus": corpus.sha256, **({} if start is None else start.inputs)}
+    inputs = {"corpus": corpus.sha256, **({} if start is None else start.inputs), **teaching.inputs}
     inputs |= {} if old is None else {"replay": old.sha256}
     new_facts = _pool_facts(corpus)
     old_facts = None if old is None else {**_pool_facts(old), "images_per_batch": config.num_old}
-    before = () if start is None else start.pools
+    before = (*(() if start is None else start.pools), *teaching.pools)
     with join_ranks(where, config.loop.parallel) as ranks, ExitStack() as held:
         # torchrun started all processes anew after one died; only the machine of that one counts it.
         again = ranks.anyone(launched().restarts > 0)
         read = {"--corpus": corpus_folder, **({"--weights": weights} if isinstance(weights, Path) else {})}
-        read |= {} if old is None else {"replay.corpus": old.folder}
+        read |= teaching.reads | ({} if old is None else {"replay.corpus": old.folder})
         claimed = claimed_run(
             out, read, resume=resume, overwrite=overwrite, restarted=launched() if again else None
         )
@@ -142,6 +146,7 @@ def pretrain(
             "replay": old_facts,
             "pools_seen": all_pools([*pools_seen({"corpus": new_facts, "replay": old_facts}), *before]),
             "terms": joint_terms(pools),
+            "teacher": teaching.facts,
             "watched": list(watched),
             "verdicts": earlier.get("verdicts", {}),
             "steps_done": steps_done(out),
@@ -150,7 +155,7 @@ def pretrain(
         }
         shown = (corpus, old, measured)
         shown_by = (tuple(evaluations), write_page)
-        return _pretrain(config, shown, out, record, ranks, where, start, shown_by)
+        return _pretrain(config, shown, out, record, ranks, where, start, teaching, shown_by)
 
 
 def _pretrain(
@@ -161,6 +166,7 @@ def _pretrain(
     ranks: Ranks,
     where: torch.device,
     start: Start | None,
+    teaching: Teaching,
     shown_by: tuple[tuple[LiveEvaluation, ...], PageWriter | None],
 ) -> dict[str, Any]:
     """Every rank calls this with the folder claimed; completes and writes `record`.
@@ -223,12 +229,13 @@ def _pretrain(
         sum(record["num_parameters"].values()) / 1e6, config.loop.precision, where,
         f", {ranks.world} processes ({ranks.parallel})" if ranks.world > 1 else "",
     )  # fmt: skip
-    step = PretrainStep(spec, config, ranks)
-    utilisation = Utilisation(PretrainStep(spec, config), config.loop.precision, num_devices=ranks.world)
     spikes = SpikeWatch(out, config.seed, config.watch.spike_factor or math.inf)
     optimizer = build_optimizer(
         module, config.optim, layer_of=module.encoder.layer_of, encoder_prefix="encoder."
     )
+    teacher, its_averages = teaching.begin(module.encoder, optimizer, spec)
+    step = PretrainStep(spec, config, ranks, teacher)
+    utilisation = Utilisation(replace(step, ranks=ALONE), config.loop.precision, num_devices=ranks.world)
     decay = config.ema.per_step(config.global_batch)
     average = None if decay is None else WeightAverage(optimizer, list(module.encoder.parameters()), decay)
     notes = {
@@ -237,6 +244,7 @@ def _pretrain(
         **({} if old is None else {"replay_sha256": old.sha256}),
         "terms": json.dumps(record["terms"]),
         **({} if start is None else start.notes),
+        **teaching.notes,
     }
     final = FinalWeights(out, whole, ranks, spec, notes, total, average)
     with kept_record(out, record, where, page if ranks.leads else None):
@@ -260,6 +268,7 @@ def _pretrain(
                 steps_per_epoch=steps_per_epoch,
                 seed=config.seed,
                 hooks=[
+                    *its_averages,
                     *([] if average is None else [average]),
                     final,
                     watch,

@@ -171,6 +171,13 @@ def pools_seen(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{name: pool[name] for name in ("folder", "sha256")} for pool in kept]
 
 
+def pools_of_run(run: Path) -> list[dict[str, Any]]:
+    """`pools_seen` of the folder of a pretraining run; none where it is not one."""
+    record = read_json(run / "run.json") if (run / "run.json").exists() else {}
+    settings = record.get("made_by", {}).get("settings", {})
+    return pools_seen(record) if "model" in settings else []
+
+
 def all_pools(pools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each pool once, as it came first; pools are equal where their hashes are."""
     known: dict[str, dict[str, Any]] = {}
@@ -188,14 +195,21 @@ def _decoder_in(checkpoint: Path, model: MaskedConfig) -> dict[str, Tensor]:
 def _other_decoder(theirs: MaskedConfig, ours: MaskedConfig) -> str:
     """The first thing that keeps a decoder from being taken over; empty if it fits."""
     then, now = _decoder_facts(theirs), _decoder_facts(ours)
-    return next((name for name in now if then[name] != now[name]), "")
+    return next((name for name in now if then.get(name) != now[name]), "")
 
 
 def _decoder_facts(model: MaskedConfig) -> dict[str, Any]:
-    """Everything its tensors and their meaning depend on; the share that is predicted is none of it."""
+    """Everything its tensors and their meaning depend on; the share that is predicted is none of it, nor how
+    much its parts count."""
     decoder = {f"decoder.{name}": value for name, value in model.decoder.model_dump().items()}
     decoder.pop("decoder.predict_ratio", None)
+    teacher: dict[str, Any] = {"teacher.kind": model.teacher.kind}
+    if isinstance(model, MaeConfig) and model.teacher.on:
+        names = ("encoder", "weights", "stride_px", "dim", "pooled_dim", "pooled_from")
+        teacher |= {f"teacher.{name}": getattr(model.teacher, name) for name in names}
+        parts = ("weight", "pooled_weight")
+        teacher |= {f"teacher.{name}": getattr(model.teacher, name) > 0 for name in parts}
     shape = ("size", "patch_px", "channels") if isinstance(model, MaeConfig) else ("name", "channels")
     encoder = {f"encoder.{name}": getattr(model.encoder, name) for name in shape}
     target = {name: getattr(model, name) for name in ("context", "normalised_pixels")}
-    return decoder | encoder | target
+    return decoder | encoder | target | teacher

@@ -1,6 +1,6 @@
 """Batch number s of a run, and the loss of a batch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,9 +23,11 @@ from usfmae.engine.views import draw_views
 from usfmae.models.agreement import vicreg
 from usfmae.models.hiding_choice import Turns, choose_hiding, draw_turns
 from usfmae.models.mae import Context, MaeOutput
-from usfmae.models.masking import Hiding, one_after_the_other
+from usfmae.models.masking import Hiding, empty_patches, one_after_the_other
+from usfmae.models.teacher import Targets
 from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.replay import Pools
+from usfmae.pretrain.teaching import Teacher
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,13 @@ class PretrainStep:
     ranks: Ranks = ALONE
     """The processes that have parts of the batch: whether views agree is asked of the whole."""
 
+    teacher: Teacher | None = None
+    """Says what is to be predicted of whole views beside their pixels; None for nothing."""
+
     def __call__(self, module: nn.Module, batch: Batch) -> StepLoss:
-        """Mean squared error over the hidden patches of the batch that are scored; with `model.agreement` of
-        both views, and by how much these do not agree."""
+        """Mean squared error over the hidden patches of the batch that are scored; with a teacher, the sum of
+        that and the errors of its features; with `model.agreement` of both views, and by how much these do
+        not agree."""
         device = next(module.parameters()).device
         height, width = batch[2][0].tolist()  # before it goes to the device, so nothing waits for it
         pixels, numbers, _, hide, predict = (part.to(device, non_blocking=True) for part in batch)
@@ -139,10 +145,21 @@ class PretrainStep:
         seen = [self._seen(frame, drawn, Turns(*turns), (height, width)) for frame, drawn, *turns in frames]
         if self.config.model.agreement.kind != "none":
             return self._agreeing(module, *seen)
+        taught = self._taught(seen[0][0])
         (images, hiding), *others = ((to_input(v, self.input_spec, device), h) for v, h in seen)
         context = (Context(frames, chosen.visible) for frames, chosen in others)
-        loss: Tensor = module(images, hiding, *context).loss
-        return loss
+        output: MaeOutput = module(images, hiding, *context, **taught)
+        return LossInParts(output.loss, output.parts) if output.parts else output.loss
+
+    def _taught(self, views: Tensor) -> dict[str, Targets]:
+        """What the teacher makes of views, if there is one; black patches count here where they count for
+        pixels."""
+        if self.teacher is None:
+            return {}
+        targets, model = self.teacher(views), self.config.model
+        if model.hides_by_view:
+            targets = replace(targets, scored=(~empty_patches(views, model.encoder.patch_px)).float())
+        return {"targets": targets}
 
     def _agreeing(
         self, module: nn.Module, one: tuple[Tensor, Hiding], other: tuple[Tensor, Hiding]
@@ -150,12 +167,14 @@ class PretrainStep:
         """The loss of two views of each image. Both are predicted, since both are encoded anyway."""
         views = torch.cat([one[0], other[0]])
         images = to_input(views, self.input_spec, views.device)
-        output: MaeOutput = module(images, one_after_the_other(one[1], other[1]))
+        hiding = one_after_the_other(one[1], other[1])
+        output: MaeOutput = module(images, hiding, **self._taught(views))
         assert output.projected is not None
         both = torch.cat(output.projected.float().chunk(2), dim=1)  # so that ranks talk once
         agreement = vicreg(*rows_of_all(both, self.ranks, count=self.config.global_batch).chunk(2, dim=1))
         total = output.loss + self.config.model.agreement.weighted(agreement)
-        return LossInParts(total, {"pixels": output.loss, **vars(agreement)})
+        parts = output.parts or {"pixels": output.loss}
+        return LossInParts(total, {**parts, **vars(agreement)})
 
     def _seen(
         self, pixels: Tensor, numbers: Tensor, turns: Turns, size_px: tuple[int, int]
