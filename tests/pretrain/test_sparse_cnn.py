@@ -39,7 +39,7 @@ from usfmae.recipes.registry import get_recipe
 NAME = "efficientnet-lite0"
 LITE_MEAN, LITE_STD = (127 / 255,), (128 / 255,)
 SHARED = ["global_batch=5", "epochs=0.75", "loop.checkpoint_steps=9", "watch.every_epochs=9",
-            "watch.num_pictures=0", "watch.utilisation=false"]  # fmt: skip
+          "watch.num_pictures=0", "watch.utilisation=false"]  # fmt: skip
 """3 steps of 5 images, which two processes share as 2 and 3: torch has no fast convolutions for doubles."""
 
 
