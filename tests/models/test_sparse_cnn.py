@@ -32,7 +32,7 @@ def images():
 
 @pytest.fixture
 def hiding():
-    """Hidden patches lie right of visible ones, below them, and both: the last pixel of a kernel sees them."""
+    """Hidden patches lie right of visible ones, below them, and both: a kernel reaches into all of them."""
     return Hiding(torch.tensor([[0, 1], [0, 2], [0, 3]]), torch.tensor([[2, 3], [1, 3], [1, 2]]))
 
 
