@@ -19,7 +19,7 @@ from usfmae.engine.loss_parts import total_of
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.models import vit
 from usfmae.models.cnn_weights import LITE_INPUT, imagenet_file
-from usfmae.models.mae import MaskedAutoencoder
+from usfmae.models.mae import MaeOutput, MaskedAutoencoder
 from usfmae.models.teacher import standardised
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
 from usfmae.models.weights import save_encoder
@@ -251,6 +251,28 @@ def test_a_teacher_sees_whole_grey_views_in_its_own_standardisation(kinds, short
     wanted = (tokens - mean) / (variance + 1e-6).sqrt()
     torch.testing.assert_close(targets.places, wanted[:, 1:], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(targets.pooled, wanted[:, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_black_patches_count_for_features_where_they_count_for_pixels(kinds, short, clips):
+    class Keeps(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, images, hiding, targets):
+            self.hiding, self.targets = hiding, targets
+            return MaeOutput(self.weight, torch.zeros(1, 1, 1))
+
+    for words, counts in ((["model.loss_in=sector"], True), ([], False)):
+        teaching = open_teaching(with_settings(short, [*kinds["file"], *words]))
+        module, batch = Keeps(), PretrainBatches(open_corpus(clips), teaching.config)(0)
+        PretrainStep(teaching.config.input_spec, teaching.config, teaching.frozen)(module, batch)
+        if not counts:
+            assert module.targets.scored is None
+            continue
+        hidden = module.targets.scored.gather(1, module.hiding.hidden)
+        assert torch.equal(hidden, module.hiding.scored)
+        assert 0 < module.targets.scored.mean() < 1
 
 
 def test_no_gradient_reaches_a_teacher(kinds, short, small_corpus):
