@@ -5,8 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from teachers import LITE, SELF, drawn_vit, of_file
 from variants import draw_clips
 
+from usfmae.base.config import with_settings
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.sources import Source
@@ -69,3 +71,22 @@ def small_config() -> PretrainConfig:
         epochs=3,
         threads=1,
     )
+
+
+@pytest.fixture(scope="module")
+def teacher_weights(tmp_path_factory):
+    """A file of a small ViT with patches of another size than the student's."""
+    path = tmp_path_factory.mktemp("teachers") / "vit.safetensors"
+    return drawn_vit(path, seed=5)
+
+
+@pytest.fixture(scope="module")
+def kinds(teacher_weights):
+    return {"lite": LITE, "file": of_file(teacher_weights), "self": [*SELF, "model.teacher.pooled_weight=1"]}
+
+
+@pytest.fixture(scope="module")
+def short(small_config):
+    """3 steps and a checkpoint after 2, when the average is no longer the network itself."""
+    words = ["epochs=1.2", "loop.checkpoint_steps=2", "watch.num_pictures=0", "watch.utilisation=false"]
+    return with_settings(small_config, words)
