@@ -6,6 +6,8 @@ is legal advice, and a licence of weights says nothing about that of the images 
 
 from dataclasses import dataclass
 
+from usfmae.models.shipped import card_of, shipped_file, shipped_names
+
 
 @dataclass(frozen=True)
 class Licence:
@@ -56,4 +58,6 @@ LICENCES: dict[str, Licence] = {
 
 def known_licence(encoder: str, weights: str) -> str:
     """The words of the licence of what `--encoder` and `--weights` name; empty where nothing is known."""
+    if weights in shipped_names() and (card := card_of(shipped_file(weights))) is not None:
+        return str(card.content["licence"]["words"])
     return "" if weights == "scratch" or encoder not in LICENCES else LICENCES[encoder].words

@@ -31,6 +31,7 @@ from usfmae.models.published.names import (
 from usfmae.models.published.patched import PatchedConfig, PatchedEncoder
 from usfmae.models.published.plain import PlainEncoder, plain_shape, resample_plain
 from usfmae.models.published.sam import SamEncoder, resample_sam, sam_shape
+from usfmae.models.shipped import unknown_name
 from usfmae.models.strict import check_tensors
 from usfmae.models.weights import LoadedEncoder, LoadReport, load_encoder, read_state
 
@@ -138,7 +139,7 @@ def load_published(
             hint="its own program makes its numbers; usf-mae, ultrasam, usfm, tinyusfm, fetalclip run here",
         )
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
+        raise WeightsError(f"{path}: no such weights file", hint=unknown_name(path))
     if name == "usf-mae":
         return load_encoder(path, image_px=image_px, drop_path=drop_path)
     adapter = ADAPTERS[name]

@@ -27,6 +27,7 @@ from usfmae.models.encoders import CnnConfig, encoder_record
 from usfmae.models.layouts import MAE_DECODER, infer_vit, to_our_names
 from usfmae.models.opening import load_tensors
 from usfmae.models.positions import resize_positions
+from usfmae.models.shipped import card_of, unknown_name
 from usfmae.models.vit import VisionTransformer, ViTConfig
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -200,7 +201,8 @@ def weights_file(path: Path) -> Path:
             )
         path = path / WEIGHTS_FILE
     if not path.exists():
-        raise WeightsError(f"{path}: no such weights file")
+        raise WeightsError(f"{path}: no such weights file", hint=unknown_name(path))
+    card_of(path)  # refuses a file that is not what its card says
     return path
 
 
@@ -309,17 +311,18 @@ def _fold_grey(tensors: dict[str, Tensor], source: InputSpec, target: InputSpec)
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file under its own names, and the metadata of a safetensors file.
+    """The tensors of a file under its own names, in fp32 where they are stored in half precision, and the
+    metadata of a safetensors file.
 
     Raises:
         WeightsError: it cannot be read, or holds more than tensors (opening it could run code).
     """
+    metadata: dict[str, str] = {}
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-            return load_file(path), metadata
-        content = load_tensors(path)
+        content = load_file(path) if path.suffix == ".safetensors" else load_tensors(path)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: holds more than tensors and is not opened, since that could run code "
@@ -336,7 +339,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(f"{path}: holds no state dict (a dict of names and tensors)")
-    return content, {}
+    halves = (torch.float16, torch.bfloat16)
+    return {name: t.float() if t.dtype in halves else t for name, t in content.items()}, metadata
 
 
 def _first_line(error: Exception) -> str:
