@@ -15,7 +15,6 @@ from usfmae.cli.pretrain import (
     ResumeOption,
     SetOption,
     Weights,
-    weights_named,
 )
 
 if TYPE_CHECKING:
@@ -30,9 +29,17 @@ DataOption = Annotated[Path, typer.Option(help="Where the labelled images are.")
 WeightsOption = Annotated[
     str,
     typer.Option(
-        metavar="FILE|RUN|scratch|imagenet",
-        help="Weights file, run folder or a checkpoint in it, `scratch` for a random start, or `imagenet` "
-        "(efficientnet-lite0).",
+        metavar="NAME|FILE|RUN|scratch|imagenet",
+        help="Weights that ship with the package, a file, a run folder or a checkpoint in it, `scratch` for "
+        "a random start, or `imagenet` (efficientnet-lite0).",
+    ),
+]
+DefaultWeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE|RUN|scratch|imagenet",
+        help="Weights that ship with the package, a file, a run folder or a checkpoint in it, `scratch` for "
+        "a random start, or `imagenet` (efficientnet-lite0); those that ship when not given.",
     ),
 ]
 EncoderOption = Annotated[
@@ -61,8 +68,8 @@ def _add(method: str, sentence: str) -> None:
     def command(
         task: TaskOption,
         data: DataOption,
-        weights: WeightsOption,
         out: OutOption,
+        weights: DefaultWeightsOption = None,
         encoder: EncoderOption = None,
         like: LikeOption = None,
         corpus: CorpusOption = None,
@@ -77,12 +84,13 @@ def _add(method: str, sentence: str) -> None:
         from usfmae.evaluate.report import write_report
         from usfmae.evaluate.start import encoder_of, shown_to
         from usfmae.models.encoders import ENCODER_NAMES
+        from usfmae.models.shipped import file_named
 
         way = METHODS[cast(Any, method)]
         asked: Any = None if encoder is None else one_of(ENCODER_NAMES, encoder, flag="--encoder")
         where = one_of(DEVICES, device, flag="--device")
-        folder, start = existing_folder(data), weights_named(weights)
-        network = encoder_of(start, asked)
+        folder, start = existing_folder(data), weights_or_default(weights)
+        network, like = encoder_of(start, asked), file_named(like)
         fit, crop = shown_to(start, like=like, encoder=network)
         shown = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={network}"]
         config: Any = with_settings(way.defaults(start), [*shown, *(settings or [])])
@@ -113,6 +121,22 @@ _add("attentive-probe", "Fit a classifier that learns where to look, on frozen t
 _add(
     "finetune", "Train encoder and classifier together, one network per split, for a fixed number of epochs."
 )
+
+
+def weights_or_default(words: str | None) -> Weights:
+    """What `--weights` says, or without it the weights that ship with the package.
+
+    Raises:
+        WeightsError: nothing was said and nothing is shipped, or a shipped file is not what its card says.
+    """
+    from usfmae.base.logs import get_logger
+    from usfmae.models.shipped import default_file, weights_named
+
+    if words is not None:
+        return weights_named(words)
+    file = default_file()
+    get_logger(__name__).info("no --weights were given: %s", file.stem)
+    return file
 
 
 def pretraining_pool(

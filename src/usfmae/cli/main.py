@@ -14,10 +14,10 @@ from usfmae.base.errors import UsfmaeError
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.launch import launched
 from usfmae.base.logs import console, set_up_logging
-from usfmae.cli import compare, corpus, datasets, demo, evaluate, pretrain, segment
+from usfmae.cli import card, compare, corpus, datasets, demo, embed, evaluate, pretrain, segment
 
 INTERRUPTED = 130
-RESUMABLE = {"demo", "corpus", "pretrain", "evaluate"}
+RESUMABLE = {"demo", "corpus", "pretrain", "evaluate", "embed"}
 
 app = typer.Typer(
     name="usfmae",
@@ -35,6 +35,8 @@ app.command("recipes")(pretrain.recipes)
 evaluate.app.command("segment")(segment.segment)
 evaluate.app.command("compare")(compare.compare)
 app.add_typer(evaluate.app, name="evaluate")
+app.command("embed")(embed.embed)
+app.command("card")(card.card)
 
 
 def _show_version(asked: bool | None) -> None:

@@ -1,7 +1,7 @@
 """`usfmae pretrain` and `usfmae recipes`."""
 
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import typer
 
@@ -39,13 +39,6 @@ def recipes(
     typer.echo(config.model_dump_json(indent=2))
 
 
-def weights_named(words: str) -> Weights:
-    """What `--weights` says: a path, or one of two words."""
-    if words in ("scratch", "imagenet"):
-        return cast(Literal["scratch", "imagenet"], words)
-    return Path(words)
-
-
 def pretrain(
     recipe: Annotated[
         str, typer.Argument(help="A recipe (see `usfmae recipes`) or the folder of an earlier run.")
@@ -55,9 +48,10 @@ def pretrain(
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|RUN|scratch|imagenet",
-            help="Start from an MAE, timm or Hugging Face file, a run, RUN/checkpoints/step_X, or `imagenet` "
-            "(recipes of a convolutional network); `scratch`, the default, is a random start.",
+            metavar="NAME|FILE|RUN|scratch|imagenet",
+            help="Start from weights that ship with the package, an MAE, timm or Hugging Face file, a run, "
+            "RUN/checkpoints/step_X, or `imagenet` (recipes of a convolutional network); `scratch`, the "
+            "default, is a random start.",
         ),
     ] = None,
     device: DeviceOption = "auto",
@@ -78,6 +72,7 @@ def pretrain(
     from usfmae.cli.live import live_scores
     from usfmae.corpus.shards import open_corpus
     from usfmae.evaluate.report import write_run_page
+    from usfmae.models.shipped import weights_named
     from usfmae.pretrain.run import pretrain as run
     from usfmae.recipes.registry import get_recipe
 

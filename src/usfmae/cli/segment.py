@@ -23,7 +23,6 @@ from usfmae.cli.pretrain import (
     OverwriteOption,
     ResumeOption,
     SetOption,
-    weights_named,
 )
 
 
@@ -47,8 +46,9 @@ def segment(
     from usfmae.evaluate.segment_page import write_segment_page
     from usfmae.evaluate.segment_task import load_segment_task
     from usfmae.evaluate.start import shown_to
+    from usfmae.models.shipped import file_named, weights_named
 
-    start = weights_named(weights)
+    start, like = weights_named(weights), file_named(like)
     if start == "imagenet":
         raise WeightsError(
             "segment takes ViTs, and no ImageNet weights of one are on this machine",

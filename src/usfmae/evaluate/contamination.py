@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from usfmae.base.logs import get_logger
 from usfmae.datasets.duplicates import NEAR_DUPLICATE_LIKENESS, near_duplicate_matches
 from usfmae.datasets.record import Item
 from usfmae.evaluate.prepared import read_images
@@ -15,10 +16,17 @@ from usfmae.evaluate.protocol import Task
 from usfmae.evaluate.start import Init
 from usfmae.images.fingerprint import content_hash, fingerprint
 from usfmae.images.read import read_frame
+from usfmae.models.shipped import WeightsCard
+
+log = get_logger(__name__)
 
 NO_POOL = "no corpus was given to compare with"
 SCRATCH = "a random start has seen no images"
 IMAGENET = "ImageNet weights have seen photographs"
+OWN_IMAGES = "folder"
+"""Name of a task of a user's own images: of a card's "folder" somebody else's."""
+
+CARD_ONLY = "the corpus is not at hand; what is known is what the card of the weights says"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,20 +61,30 @@ def joint_pool(pools: Sequence[PretrainingPool], *, missing: Sequence[str] = ())
     )
 
 
-def check_contamination(task: Task, init: Init, pool: PretrainingPool | None) -> dict[str, Any]:
+def check_contamination(
+    task: Task, init: Init, pool: PretrainingPool | None, *, card: WeightsCard | None = None
+) -> dict[str, Any]:
     """Count the test images that are in the pretraining pool, by equal pixels and by look.
 
     Args:
         task: with images of the same size as those of the pool, since the hash is one of prepared pixels.
         init: where the encoder comes from; a random one has seen nothing.
         pool: what it was pretrained on; None if that is not known.
+        card: what is said of the weights where they travel without their corpus; a set of the task's name
+            among those they were trained on is warned of.
 
     Returns:
         For `result.json`: checked, test_images_in_pool (equal pixels), near_duplicates_in_pool (test images
         that only look like one there, at least as much as least_likeness says), of, corpus_sha256, and
         first and first_near (names) where there is a match, and pools_missing where there are any; or
-        checked and why.
+        checked and why. With a card, `card` besides: its name, trained_on, held_out (names), and whether the
+        task is among either.
     """
+    if card is not None:
+        said = _said_by_card(task.name, card)
+        if pool is None:
+            return {"checked": False, "why": CARD_ONLY, "card": said}
+        return {**check_contamination(task, "pretrained", pool), "card": said}
     if init != "pretrained":
         return {"checked": False, "why": SCRATCH if init == "scratch" else IMAGENET}
     if pool is None:
@@ -96,6 +114,27 @@ def check_contamination(task: Task, init: Init, pool: PretrainingPool | None) ->
     if near:
         found["first_near"] = task.items[near[0]].name
     return found
+
+
+def _said_by_card(task: str, card: WeightsCard) -> dict[str, Any]:
+    named = task != OWN_IMAGES
+    trained_on, held_out = named and task in card.trained_on, named and task in card.held_out
+    if trained_on:
+        log.warning(
+            "%s was trained on images of %s, says its card%s",
+            card.name,
+            task,
+            "; those that were held out are told apart only with --corpus"
+            if held_out
+            else ": numbers there do not show what it does on images it has never seen",
+        )
+    return {
+        "name": card.name,
+        "trained_on": list(card.trained_on),
+        "held_out": list(card.held_out),
+        "task_trained_on": trained_on,
+        "task_held_out": held_out,
+    }
 
 
 def _whole_images(task: Task, tested: list[int]) -> Mapping[int, UInt8[np.ndarray, "size size"]]:

@@ -122,7 +122,7 @@ def finetune(
         facts={
             "seed": config.seed,
             "weights_sha256": start.sha256,
-            "contamination": check_contamination(task, start.init, pretraining_pool),
+            "contamination": check_contamination(task, start.init, pretraining_pool, card=start.card),
             "epochs": config.epochs,
             "seconds": sum(fold.facts["seconds"] for fold in folds),
             "peak_memory_gb": max(fold.facts["peak_memory_gb"] for fold in folds),

@@ -325,7 +325,7 @@ def _evaluate(
         facts={
             "seed": config.seed,
             "weights_sha256": start.sha256,
-            "contamination": check_contamination(task, start.init, job.pretraining_pool),
+            "contamination": check_contamination(task, start.init, job.pretraining_pool, card=start.card),
             "epochs": None,
             "seconds": time.perf_counter() - started,
             "peak_memory_gb": peak_memory_gb(where),

@@ -29,6 +29,7 @@ from usfmae.evaluate.plan import Cell, Plan, PlanTask, cells_of
 from usfmae.evaluate.protocol import Task, TaskConfig, TaskSource
 from usfmae.evaluate.result import RESULT_FILE
 from usfmae.evaluate.start import Weights, encoder_of, shown_to, was_pretrained_here
+from usfmae.models.shipped import file_named, weights_named
 
 log = get_logger(__name__)
 
@@ -132,7 +133,7 @@ class PlanRun:
         """Every setting of a cell: the method's defaults, then those of plan, task, way and encoder."""
         weights = _weights(cell)
         encoder = encoder_of(weights, cell.encoder.encoder)
-        fit, crop = shown_to(weights, like=cell.like, encoder=encoder)
+        fit, crop = shown_to(weights, like=file_named(cell.like), encoder=encoder)
         own = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={encoder}"]
         ours = [f"seed={cell.seed}", f"task.folds=[{cell.split}]", f"task.label_ratio={cell.way.label_ratio}"]
         ours += [f"task.label_seed={cell.seed}"] if cell.way.is_few else []
@@ -219,7 +220,7 @@ class PlanRun:
                 out=folder,
                 config=config,
                 device=self.device,
-                like=cell.like,
+                like=file_named(cell.like),
                 pretraining_pool=self._pool(cell, config),
                 resume=folder.exists(),
                 **({"store": self._store} if way.is_frozen else {}),
@@ -258,10 +259,7 @@ def state_of(plan_run: PlanRun) -> PlanState:
 
 
 def _weights(cell: Cell) -> Weights:
-    words = cell.weights
-    if words == "scratch":
-        return "scratch"
-    return "imagenet" if words == "imagenet" else Path(words)
+    return weights_named(cell.weights)
 
 
 def _is_there(cell: Cell) -> bool:

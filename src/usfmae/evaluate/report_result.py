@@ -237,6 +237,16 @@ def stated_list(record: dict[str, Any]) -> str:
     return f"<h3>The task</h3>{table(['', ''], rows, kind='stated')}{listed}"
 
 
+def card_words(card: dict[str, Any], task: str) -> str:
+    """What the card of the weights says of a task, in a sentence."""
+    if card["task_trained_on"]:
+        rest = " (a part was held out)" if card["task_held_out"] else ""
+        return f"{card['name']} was trained on images of {task}{rest}, says its card."
+    if card["task_held_out"]:
+        return f"Images of {task} were kept out of the training of {card['name']} by content, says its card."
+    return f"The card of {card['name']} does not name {task}: trained on {', '.join(card['trained_on'])}."
+
+
 def notes_list(record: dict[str, Any]) -> str:
     """Whether the encoder had seen the test images, and what else a reader has to know."""
     found = record.get("contamination")
@@ -259,5 +269,7 @@ def notes_list(record: dict[str, Any]) -> str:
                 f" Not compared with {len(missing)} more pool(s) that the encoder has seen, which are not at "
                 f"hand: {', '.join(missing)}."
             )
+    if card := (found or {}).get("card"):
+        contamination += " " + card_words(card, str(record.get("task")))
     notes = [contamination, *map(str, record.get("notes") or [])]
     return f"<h3>Notes</h3><ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"

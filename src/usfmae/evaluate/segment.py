@@ -136,7 +136,7 @@ def segment(
         facts={
             "seed": config.seed,
             "weights_sha256": start.sha256,
-            "contamination": check_contamination(task, start.init, pretraining_pool),
+            "contamination": check_contamination(task, start.init, pretraining_pool, card=start.card),
             "epochs": config.epochs,
             "seconds": sum(fold["seconds"] for fold in facts),
             "peak_memory_gb": max(fold["peak_memory_gb"] for fold in facts),

@@ -1,6 +1,6 @@
 """What an evaluation starts from: pretrained weights, ImageNet weights, or a network at its random start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,6 +24,7 @@ from usfmae.models.encoders import (
 )
 from usfmae.models.licences import LICENCES, Licence
 from usfmae.models.published_weights import load_published
+from usfmae.models.shipped import WeightsCard, card_of
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
 from usfmae.models.weights import load_encoder, read_weights
 
@@ -56,8 +57,11 @@ class Start:
     """Hash of the weights file; None for a random start."""
 
     licence: Licence | None = None
-    """Of the weights; None for a random start, for files of ViTs, which can be from anywhere, and for runs
-    of pretraining."""
+    """Of the weights; None for a random start, and without a card for files of ViTs, which can be from
+    anywhere, and for runs of pretraining."""
+
+    card: WeightsCard | None = None
+    """What the card beside the weights file says of it; None where there is none."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -175,6 +179,24 @@ def open_start(
         SettingError: the patch does not divide `image_px`, `like` with another network than a ViT, or a
             published encoder without its file.
     """
+    start = _opened(weights, network, encoder, like, image_px, drop_path, fit, crop, seed)
+    card = card_of(weights) if isinstance(weights, Path) else None
+    if card is None:
+        return start
+    return replace(start, card=card, licence=Licence(**card.content["licence"]))
+
+
+def _opened(
+    weights: Weights,
+    network: ViTConfig,
+    encoder: EncoderName,
+    like: Path | None,
+    image_px: int | None,
+    drop_path: float,
+    fit: Fit,
+    crop: Crop,
+    seed: int,
+) -> Start:
     if encoder == "vit":
         return _vit_start(weights, network, like, image_px, drop_path, fit, crop, seed)
     if like is not None:

@@ -18,6 +18,7 @@ from usfmae.models.cnn_weights import STARTED_FROM, CnnFile, imagenet_file, load
 from usfmae.models.layouts import MAE_DECODER
 from usfmae.models.mae import MaeConfig
 from usfmae.models.masked_models import AnyMaskedConfig, MaskedConfig, MaskedNetwork, build_masked
+from usfmae.models.shipped import card_of
 from usfmae.models.sparse_cnn import SparseAutoencoder
 from usfmae.models.weights import WeightsFile, load_into, read_weights
 from usfmae.pretrain.config import PretrainConfig
@@ -44,7 +45,7 @@ class Start:
     """`checkpoint` and `sha256` (of its state.json) of that decoder, or `why` none is taken from one."""
 
     pools: tuple[dict[str, Any], ...] = ()
-    """What the weights were pretrained on, as `pools_seen` tells; unknown (none) of a file."""
+    """What the weights were pretrained on, as `pools_seen` or their card tells; of other files unknown."""
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -122,7 +123,9 @@ def read_start(weights: Path | Literal["imagenet"], config: PretrainConfig) -> S
         file = replace(file, tensors=tensors)
     start = partial(Start, weights, file)
     if not (run / "run.json").exists():
-        return start({}, {"why": "the weights are not the folder of a run"})
+        card = card_of(weights)
+        seen = () if card is None else card.pools
+        return start({}, {"why": "the weights are not the folder of a run"}, seen)
     record = read_json(run / "run.json")
     settings = record.get("made_by", {}).get("settings", {})
     if "model" not in settings:  # of an evaluation
