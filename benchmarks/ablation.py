@@ -26,17 +26,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from usfmae.base.config import with_settings
 from usfmae.base.files import read_json, write_json
+from usfmae.base.input_spec import InputSpec
 from usfmae.base.seeds import rng_for
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.shards import Corpus, open_corpus
 from usfmae.corpus.sources import Source
 from usfmae.datasets.partition import deal_groups
+from usfmae.engine.loss_parts import total_of
 from usfmae.evaluate.features import encode_images
 from usfmae.evaluate.knn import knn_probabilities
 from usfmae.evaluate.linear_probe import C_GRID, SMALLEST, fit_fixed_probe
 from usfmae.evaluate.metrics import score
 from usfmae.evaluate.protocol import Task, TaskConfig, load_task
+from usfmae.models.encoder import Encoder
 from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.weights import load_encoder
 from usfmae.pretrain.config import PretrainConfig
@@ -93,7 +96,7 @@ def cost(variant: str, corpus: Corpus) -> float:
     batch = PretrainBatches(corpus, config)(0)
     counter = FlopCounterMode(display=False)
     with counter:
-        PretrainStep(config.input_spec, config)(module, batch).backward()
+        total_of(PretrainStep(config.input_spec, config)(module, batch)).backward()
     return float(counter.get_total_flops())
 
 
@@ -115,13 +118,11 @@ def build_pool(out: Path, tasks: dict[str, Task], count: int) -> Path:
     return folder
 
 
-def judge(weights: Path, task: Task, threads: int) -> dict[str, float]:
-    """Macro-F1 of neighbours and of a linear probe, over the images that are no test images."""
-    torch.set_num_threads(threads)
-    loaded = load_encoder(weights)
+def judge(encoder: Encoder, spec: InputSpec, task: Task) -> dict[str, float]:
+    """Macro-F1 and AUROC of neighbours and of a linear probe, over the images that are no test images."""
     split = task.splits[0]
     allowed = np.union1d(split.train, split.val)
-    features = encode_images(loaded.encoder, task.images[allowed], input_spec=loaded.input_spec)
+    features = encode_images(encoder, task.images[allowed], input_spec=spec)
     labels = task.labels[allowed]
     groups = [task.items[index].group for index in allowed.tolist()]
     part = deal_groups(groups, labels, [1 / PARTS] * PARTS, seed=0, purpose="ablation")
@@ -142,7 +143,11 @@ def judge(weights: Path, task: Task, threads: int) -> dict[str, float]:
             losses.append(-np.log(np.maximum(likelihood, SMALLEST)).mean())
             if losses[-1] == min(losses):
                 told["linear"][asked] = probe.probabilities(features[asked])
-    return {f"{name}_macro_f1": float(score(labels, p)["macro_f1"]) for name, p in told.items()}
+    return {
+        f"{name}_{metric}": float(score(labels, p)[metric])
+        for name, p in told.items()
+        for metric in ("macro_f1", "auroc")
+    }
 
 
 def main() -> None:
@@ -174,7 +179,9 @@ def main() -> None:
                 continue
             config = config_of(name, seed, round(epochs[name], 2), chosen.threads)
             record = pretrain(config, folder, run, recipe="vit_ti16_cpu", resume=(run / RUN_FILE).exists())
-            figures = {task: judge(run, tasks[task], chosen.threads) for task in TASKS}
+            torch.set_num_threads(chosen.threads)
+            loaded = load_encoder(run)
+            figures = {name: judge(loaded.encoder, loaded.input_spec, task) for name, task in tasks.items()}
             row = {"variant": name, "seed": seed, "epochs": epochs[name], "seconds": record["seconds"]}
             write_json(cell, {**row, "cost": costs[name] / costs["baseline"], **figures})
     table(chosen.out)

@@ -1,0 +1,180 @@
+"""Teacher, masked convolutions, pairs of views: what does each add to plain MAE at equal processor time?
+
+Every variant gets the same pool and as many epochs as fit into `--seconds` of processor time on one thread;
+what an image costs is measured first, in turns, for all variants. The pool must hold no image of a test side
+(that of `comparison.py --shared` holds none). Frozen features are judged as in `ablation.py`: by neighbours
+and a linear probe, macro-F1 and AUROC, on the images of each set's first split that are no test images.
+
+Resumable: a run goes on where it stopped, a finished cell is not made again. Cells stand in OUT/cells.
+
+Run:  USFMAE_DATA=... python benchmarks/beyond_pixels.py --corpus DIR --out OUT [--seconds 540] [--seeds 0]
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+
+from ablation import TASKS, judge
+from usfmae.base.config import with_settings
+from usfmae.base.files import read_json, write_json
+from usfmae.corpus.config import BuildConfig
+from usfmae.corpus.shards import Corpus, open_corpus
+from usfmae.engine.devices import set_up_cpu
+from usfmae.engine.loss_parts import total_of
+from usfmae.engine.optim import build_optimizer
+from usfmae.evaluate.protocol import TaskConfig, load_task
+from usfmae.evaluate.start import Weights, open_start
+from usfmae.models.masked_models import build_masked
+from usfmae.models.vit import ViTConfig
+from usfmae.pretrain.config import PretrainConfig
+from usfmae.pretrain.run import RUN_FILE, pretrain
+from usfmae.pretrain.step import PretrainBatches, PretrainStep
+from usfmae.pretrain.teaching import open_teaching
+from usfmae.recipes.registry import get_recipe
+
+VIT, CNN = "vit_ti16_cpu", "sparse_cnn_cpu"
+VARIANTS: dict[str, tuple[str, tuple[str, ...], Literal["imagenet"] | None]] = {
+    "plain MAE": (VIT, (), None),
+    "teacher EfficientNet-Lite0": (VIT, ("model.teacher.kind=efficientnet-lite0",), None),
+    "the same, pooled too": (
+        VIT,
+        ("model.teacher.kind=efficientnet-lite0", "model.teacher.pooled_weight=1"),
+        None,
+    ),
+    "own average as teacher": (VIT, ("model.teacher.kind=self", "model.teacher.decay=0.99"), None),
+    "pairs of views": (VIT, ("model.agreement.kind=image",), None),
+    "masked CNN from ImageNet": (CNN, (), "imagenet"),
+}
+"""Recipe, changes to it, and what it starts from; one idea each."""
+
+UNTRAINED = "ImageNet CNN, untouched"
+"""EfficientNet-Lite0 at 128 px as it comes: what the masked CNN starts from."""
+
+BATCH, TIMED_STEPS = 64, 5
+
+
+def config_of(name: str, *, seed: int, epochs: float) -> PretrainConfig:
+    """The recipe with the variant's changes, on one thread."""
+    recipe, changes, _ = VARIANTS[name]
+    common = (f"seed={seed}", f"epochs={epochs}", "threads=1", "watch.every_epochs=1000")
+    return with_settings(get_recipe(recipe), (*changes, *common, f"global_batch={BATCH}"))
+
+
+def seconds_per_image(corpus: Corpus) -> dict[str, float]:
+    """Processor time of a training step over its images, median of several, all variants in turns."""
+    set_up_cpu(1)
+    ready: dict[str, Any] = {}
+    for name in VARIANTS:
+        config = config_of(name, seed=0, epochs=1).model_copy(update={"augment_on": "cpu"})
+        teaching = open_teaching(config)
+        config = teaching.config
+        module = build_masked(config.model)
+        optimizer = build_optimizer(module, config.optim, layer_of=module.encoder.layer_of)
+        teacher, averages = teaching.begin(module.encoder, optimizer, config.input_spec)
+        ready[name] = (
+            module,
+            optimizer,
+            PretrainStep(config.input_spec, config, teacher=teacher),
+            PretrainBatches(corpus, config),
+            averages,
+        )
+    spent: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    for index in range(TIMED_STEPS + 1):
+        for name, (module, optimizer, step, batches, averages) in ready.items():
+            start = time.process_time()
+            total_of(step(module, batches(index))).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            for average in averages:
+                average(index + 1)
+            if index:  # the first warms up
+                spent[name].append((time.process_time() - start) / BATCH)
+    return {name: median(times) for name, times in spent.items()}
+
+
+def judged(weights: Weights, encoder: Literal["vit", "efficientnet-lite0"], data: Path) -> dict[str, Any]:
+    """Figures of frozen features for each set."""
+    build = BuildConfig()
+    start = open_start(weights, network=ViTConfig(size="ti"), encoder=encoder, image_px=128)
+    figures = {}
+    for name, place in TASKS.items():
+        task = load_task(name, data / place, config=TaskConfig(fit=build.fit, crop=build.crop))
+        figures[name] = judge(start.encoder, start.input_spec, task)
+    return figures
+
+
+def main() -> None:
+    """Make the cells that are missing, then print the table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=540, help="of processor time for each run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    chosen = parser.parse_args()
+    data, out = Path(os.environ["USFMAE_DATA"]), chosen.out
+    corpus = open_corpus(chosen.corpus)
+    measured = out / "seconds_per_image.json"
+    if not measured.exists():
+        write_json(measured, seconds_per_image(corpus))
+    cost = read_json(measured)
+    cell = out / "cells" / "untouched.json"
+    if not cell.exists():
+        figures = judged("imagenet", "efficientnet-lite0", data)
+        write_json(cell, {"variant": UNTRAINED, "seed": 0, "epochs": 0, "seconds": 0, **figures})
+    for seed in chosen.seeds:
+        for name in chosen.only:
+            short = "".join(c if c.isalnum() else "-" for c in name)
+            cell, run = out / "cells" / f"{short}-{seed}.json", out / "runs" / f"{short}-{seed}"
+            if cell.exists():
+                continue
+            recipe, _, start = VARIANTS[name]
+            epochs = round(chosen.seconds / cost[name] / len(corpus), 2)
+            record = pretrain(
+                config_of(name, seed=seed, epochs=epochs),
+                chosen.corpus,
+                run,
+                recipe=recipe,
+                weights=start,
+                resume=(run / RUN_FILE).exists(),
+            )
+            figures = judged(run, "efficientnet-lite0" if recipe == CNN else "vit", data)
+            write_json(
+                cell,
+                {"variant": name, "seed": seed, "epochs": epochs, "seconds": record["seconds"], **figures},
+            )
+    table(out, cost)
+
+
+def table(out: Path, cost: dict[str, float]) -> None:
+    """Mean and range over seeds."""
+    rows = [read_json(path) for path in sorted((out / "cells").glob("*.json"))]
+    heads = [(task, figure) for task in TASKS for figure in rows[0][task]]
+    print(
+        "| variant | seeds | epochs | time of an image | " + " | ".join(f"{t} {f}" for t, f in heads) + " |"
+    )
+    print("|---" * (4 + len(heads)) + "|")
+    figures = {}
+    for name in (UNTRAINED, *VARIANTS):
+        mine = [row for row in rows if row["variant"] == name]
+        if not mine:
+            continue
+        cells = []
+        for task, figure in heads:
+            values = [row[task][figure] for row in mine]
+            spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.3f}{spread}")
+            figures[f"{name}: {task} {figure}"] = round(float(np.mean(values)), 4)
+        relative = f"{cost[name] / cost['plain MAE']:.2f}" if name in cost else ""
+        print(f"| {name} | {len(mine)} | {mine[0]['epochs']:.1f} | {relative} | " + " | ".join(cells) + " |")
+    print(json.dumps({"benchmark": "beyond_pixels", **figures}))
+
+
+if __name__ == "__main__":
+    main()
