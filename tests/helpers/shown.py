@@ -1,11 +1,10 @@
 """A network that keeps what a pretraining step shows it."""
 
-from types import SimpleNamespace
-
 import torch
 from torch import nn
 
 from usfmae.base.input_spec import GREY_MEAN, GREY_STD
+from usfmae.models.mae import MaeOutput
 from usfmae.pretrain.step import PretrainStep
 
 
@@ -20,7 +19,7 @@ class Shown(nn.Module):
         self.grey = (images * GREY_STD + GREY_MEAN) * 255
         self.hiding = hiding
         self.context = context
-        return SimpleNamespace(loss=self.weight.sum(), projected=images.flatten(1))
+        return MaeOutput(loss=self.weight.sum(), prediction=images[:, 0], projected=images.flatten(1))
 
 
 def shown(config, batch) -> Shown:

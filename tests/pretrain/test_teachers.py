@@ -125,7 +125,7 @@ def test_the_error_of_features_falls_on_the_same_images(kinds, short, small_corp
         loss.total.backward()
         optimizer.step()
         optimizer.zero_grad()
-        seen.append({name: float(part) for name, part in loss.parts.items()})
+        seen.append({name: float(part.detach()) for name, part in loss.parts.items()})
     assert seen[-1]["features"] < 0.5 * seen[0]["features"]
     assert seen[-1]["pooled"] < 0.5 * seen[0]["pooled"]
 
