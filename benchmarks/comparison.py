@@ -71,7 +71,8 @@ def pool_without(
     record = folder / "corpus.json"
     if record.exists() and read_json(record).get("status") == "finished":
         return folder
-    sources = [Source(place, data / place, card) for place, card in UNLABELLED.items()]
+    there = {place: card for place, card in UNLABELLED.items() if (data / place).is_dir()}
+    sources = [Source(place, data / place, card) for place, card in there.items()]
     held = []
     for task_name, task in tasks.items():
         test = tested.get(task_name, np.array([], dtype=np.int64))
@@ -100,6 +101,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--frozen-only", action="store_true", help="without fine-tuning")
+    parser.add_argument("--pool-only", action="store_true", help="build the pools and stop")
     parser.add_argument(
         "--set", dest="settings", nargs="*", default=[], help="further settings of pretraining"
     )
@@ -120,11 +122,13 @@ def main() -> None:
     watched = [word for name in TASKS for word in ("--watch", f"{name}={data / name}")]
     for name, tested in wanted.items():
         corpus, run = pool_without(tested, tasks, out, name, data), out / "runs" / name
-        if not (run / "weights.safetensors").exists():
+        if not chosen.pool_only and not (run / "weights.safetensors").exists():
             words = ["pretrain", chosen.recipe, "--corpus", str(corpus), "--out", str(run), *watched]
             words += [word for setting in settings for word in ("--set", setting)]
             if usfmae(words + (["--resume"] if (run / RUN_FILE).exists() else [])):
                 raise SystemExit(1)
+    if chosen.pool_only:
+        return
     ours = str(out / "runs" / ("shared" if chosen.shared else "{task}-{split}"))
     ways = [dict(way) for way in WAYS if not (chosen.frozen_only and way["method"] == "finetune")]
     for way in ways:

