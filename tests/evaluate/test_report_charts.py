@@ -84,3 +84,11 @@ def test_the_axis_of_a_ratio_ends_at_one():
     ticks = [float(tick) for tick in re.findall(r">([\d.]+)</text>", figure)]
     assert ticks
     assert max(ticks) == 1.0
+
+
+def test_long_numbers_beside_an_axis_do_not_run_into_its_name():
+    # 0.7575 has a digit more than 0.775: the plot begins 7 px further right.
+    for low, high, left in ((0.7582, 0.7746, 62 + 7), (0.7, 0.8, 62)):
+        figure = line_chart([Line("", [0, 10], [low, high])], x_range=(0, 10), **SETTINGS)
+        labels = re.findall(r'text-anchor="end">([^<]+)</text>', figure)
+        assert points(figure)[0][0] == 62 + 7 * max(0, max(map(len, labels)) - 5) == left

@@ -16,6 +16,7 @@ Number = int | float
 
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 46
+DIGIT_WIDTH = 7
 NUM_COLOURS = 6
 DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2", "1 4")
 MAX_POINTS = 400
@@ -202,9 +203,15 @@ class _Frame:
     width: int
     height: int
 
+    @property
+    def left(self) -> int:
+        """Where the plot begins; further right where numbers of more than five digits stand beside it."""
+        longest = max((len(label) for _, label in _labelled(self.y_axis.ticks())), default=0)
+        return LEFT + DIGIT_WIDTH * max(0, longest - 5)
+
     def x(self, value: Number) -> float:
         share = (value - self.x_axis.low) / (self.x_axis.high - self.x_axis.low)
-        return LEFT + share * (self.width - LEFT - RIGHT)
+        return self.left + share * (self.width - self.left - RIGHT)
 
     def y(self, value: Number) -> float:
         share = (value - self.y_axis.low) / (self.y_axis.high - self.y_axis.low)
@@ -215,7 +222,7 @@ class _Frame:
         return "M" + "L".join(points)
 
     def axes(self, *, with_y: bool = True) -> str:
-        left, right, bottom = LEFT, self.width - RIGHT, self.height - BOTTOM
+        left, right, bottom = self.left, self.width - RIGHT, self.height - BOTTOM
         parts = []
         for tick, label in _labelled(self.x_axis.ticks()):
             x = self.x(tick)
