@@ -16,7 +16,7 @@ from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate import fold_training
 from usfmae.evaluate.finetune import finetune
-from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
+from usfmae.evaluate.finetune_config import CNN_LR_PER_256, FinetuneConfig, finetune_defaults
 from usfmae.evaluate.fold_training import (
     FinetuneBatches,
     FinetuneStep,
@@ -219,6 +219,11 @@ def test_a_mirrored_test_is_the_mean_of_both_sides(undisturbed, task):
     np.testing.assert_allclose(both, (plain + turned) / 2, atol=1e-6)
 
 
-def test_scratch_learns_at_one_rate_in_all_layers():
-    assert scratch_config().optim.layer_decay == 1
-    assert scratch_config().optim.lr_per_256 == FinetuneConfig().optim.lr_per_256 / 2
+def test_scratch_learns_at_one_rate_in_all_layers_and_convolutional_networks_at_a_higher_one():
+    plain = FinetuneConfig()
+    assert finetune_defaults("imagenet", "dinov2") == plain
+    for encoder, rate in (("vit", plain.optim.lr_per_256), ("efficientnet-lite0", CNN_LR_PER_256)):
+        given, drawn = (finetune_defaults(start, encoder) for start in ("imagenet", "scratch"))
+        assert (given.optim.lr_per_256, given.optim.layer_decay) == (rate, plain.optim.layer_decay)
+        assert (drawn.optim.lr_per_256, drawn.optim.layer_decay) == (rate / 2, 1)
+        assert drawn.model_copy(update={"optim": plain.optim}) == plain

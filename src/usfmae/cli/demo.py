@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -138,14 +138,16 @@ def compared(stages: Stages, labelled: Path, run: Path, size: float) -> list[Pat
     """Fine-tune from the run and from scratch with the same budget; returns the result folders."""
     from usfmae.cli.evaluate import pretraining_pool
     from usfmae.evaluate.finetune import finetune
-    from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
+    from usfmae.evaluate.finetune_config import finetune_defaults
     from usfmae.evaluate.protocol import load_task
 
     folders = []
-    for name, defaults in (("pretrained", FinetuneConfig()), ("scratch", scratch_config())):
-        config = defaults.model_copy(update={"epochs": max(1.0, FINETUNE_EPOCHS * min(size, 1.0))})
+    starts: dict[str, Path | Literal["scratch"]] = {"pretrained": run, "scratch": "scratch"}
+    for name, start in starts.items():
+        config = finetune_defaults(start).model_copy(
+            update={"epochs": max(1.0, FINETUNE_EPOCHS * min(size, 1.0))}
+        )
         folder = stages.out / "results" / name
-        start = run if name == "pretrained" else "scratch"
         seen = pretraining_pool(run, (), task=config.task) if name == "pretrained" else None
 
         def work(start: Any = start, folder: Path = folder, config: Any = config, seen: Any = seen) -> None:

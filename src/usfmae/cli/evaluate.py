@@ -93,7 +93,7 @@ def _add(method: str, sentence: str) -> None:
         network, like = encoder_of(start, asked), file_named(like)
         fit, crop = shown_to(start, like=like, encoder=network)
         shown = [f"task.fit={fit}", f"task.crop={crop}", f"encoder={network}"]
-        config: Any = with_settings(way.defaults(start), [*shown, *(settings or [])])
+        config: Any = with_settings(way.defaults(start, network), [*shown, *(settings or [])])
         record = way.evaluate(
             load_task(task, folder, config=config.task),
             start,

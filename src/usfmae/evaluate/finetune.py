@@ -58,7 +58,7 @@ def finetune(
         task: loaded with `config.task`.
         weights: a file, a run folder, or "scratch".
         out: the result's folder.
-        config: the recipe; `scratch_config()` for a random start.
+        config: the recipe; `finetune_defaults` has one for each start.
         device: where the network is trained.
         like: with "scratch", weights whose shape and input are taken instead of `config.network`.
         pretraining_pool: what the encoder was pretrained on, to count test images in it.

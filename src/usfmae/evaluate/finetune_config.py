@@ -10,17 +10,17 @@ from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate.protocol import TaskConfig
-from usfmae.evaluate.start import Use
+from usfmae.evaluate.start import Use, Weights
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.classifier import PoolName
-from usfmae.models.encoders import EncoderName
+from usfmae.models.encoders import CNN_NAMES, EncoderName
 from usfmae.models.vit import ViTConfig
 
 
 class FinetuneConfig(Config):
     """A ViT with a linear classifier, trained whole on each split.
 
-    The defaults suit pretrained weights; `scratch_config` gives those of a random start.
+    The defaults suit pretrained transformers; `finetune_defaults` gives those of other networks and starts.
     """
 
     task: TaskConfig = TaskConfig()
@@ -68,9 +68,9 @@ class FinetuneConfig(Config):
     """Crops milder than in pretraining, so that the lesion stays in; mirror images."""
 
     optim: OptimConfig = OptimConfig(
-        lr_per_256=8e-3, betas=(0.9, 0.999), layer_decay=0.9, weight_decay=0.05, warmup_epochs=3.0
+        lr_per_256=1.6e-3, betas=(0.9, 0.999), layer_decay=0.9, weight_decay=0.05, warmup_epochs=3.0
     )
-    """AdamW; 8e-3 per 256 is 5e-4 at a batch of 16."""
+    """AdamW; 1.6e-3 per 256 is 1e-4 at a batch of 16."""
 
     loop: LoopConfig = LoopConfig(checkpoint_steps=200, keep_checkpoints=1)
     """Precision, accumulation, checkpoints."""
@@ -95,8 +95,18 @@ class FinetuneConfig(Config):
     """CPU threads; None for all that this process may use."""
 
 
-def scratch_config() -> FinetuneConfig:
-    """The defaults of a random start: half the learning rate, the same in every layer."""
+CNN_LR_PER_256 = 8e-3
+"""Convolutional networks learn at a higher rate: 5e-4 at a batch of 16."""
+
+
+def finetune_defaults(weights: Weights, encoder: EncoderName = "vit") -> FinetuneConfig:
+    """What to start from: as chosen on validation images (docs/results/benchmarks.md, "The recipe").
+
+    Args:
+        weights: a random start gets half the learning rate, the same in every layer.
+        encoder: convolutional networks get a higher rate than transformers.
+    """
     plain = FinetuneConfig()
-    optim = plain.optim.model_copy(update={"lr_per_256": 4e-3, "layer_decay": 1.0})
-    return plain.model_copy(update={"optim": optim})
+    rate = CNN_LR_PER_256 if encoder in CNN_NAMES else plain.optim.lr_per_256
+    changes = {"lr_per_256": rate / 2, "layer_decay": 1.0} if weights == "scratch" else {"lr_per_256": rate}
+    return plain.model_copy(update={"optim": plain.optim.model_copy(update=changes)})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from usfmae.evaluate.finetune import finetune
-from usfmae.evaluate.finetune_config import FinetuneConfig, scratch_config
+from usfmae.evaluate.finetune_config import FinetuneConfig, finetune_defaults
 from usfmae.evaluate.frozen import (
     AttentiveProbeConfig,
     KnnConfig,
@@ -15,6 +15,7 @@ from usfmae.evaluate.frozen import (
     evaluate_linear_probe,
 )
 from usfmae.evaluate.start import Weights
+from usfmae.models.encoders import EncoderName
 
 MethodName = Literal["knn", "linear-probe", "attentive-probe", "finetune"]
 
@@ -28,21 +29,17 @@ class Method:
     evaluate: Callable[..., dict[str, Any]]
     """As `frozen.evaluate_knn` is called; makes a result's folder."""
 
-    defaults: Callable[[Weights], MethodConfig]
-    """Settings to start from; a random start may need others."""
+    defaults: Callable[[Weights, EncoderName], MethodConfig]
+    """Settings to start from; a random start may need others, and so may another network."""
 
     is_frozen: bool = True
     """Whether the encoder stays as it is, so that its features can be shared (`FeatureStore`)."""
 
 
 METHODS: dict[MethodName, Method] = {
-    "knn": Method(evaluate_knn, lambda _: KnnConfig()),
-    "linear-probe": Method(evaluate_linear_probe, lambda _: LinearProbeConfig()),
-    "attentive-probe": Method(evaluate_attentive_probe, lambda _: AttentiveProbeConfig()),
-    "finetune": Method(
-        finetune,
-        lambda weights: scratch_config() if weights == "scratch" else FinetuneConfig(),
-        is_frozen=False,
-    ),
+    "knn": Method(evaluate_knn, lambda *_: KnnConfig()),
+    "linear-probe": Method(evaluate_linear_probe, lambda *_: LinearProbeConfig()),
+    "attentive-probe": Method(evaluate_attentive_probe, lambda *_: AttentiveProbeConfig()),
+    "finetune": Method(finetune, finetune_defaults, is_frozen=False),
 }
 """The cheap ones first."""

@@ -141,7 +141,9 @@ class PlanRun:
         ours += [] if self.threads is None else [f"threads={self.threads}"]
         given = (*self.plan.settings, *cell.task.settings, *cell.way.settings, *cell.encoder.settings)
         boot = [f"bootstrap.{name}={value}" for name, value in self.plan.bootstrap.model_dump().items()]
-        return with_settings(METHODS[cell.way.method].defaults(weights), [*own, *boot, *given, *ours])
+        return with_settings(
+            METHODS[cell.way.method].defaults(weights, encoder), [*own, *boot, *given, *ours]
+        )
 
     def task_of(self, config: MethodConfig) -> Callable[[PlanTask], Task]:
         """The task of a cell under its settings; images are read once for each way of showing them."""
@@ -193,7 +195,7 @@ class PlanRun:
     def _splits(self, task: PlanTask) -> Sequence[str]:
         settings = (*self.plan.settings, *task.settings)
         of_task = [words for words in settings if words.startswith("task.")]
-        config = with_settings(METHODS["knn"].defaults("scratch"), of_task).task
+        config = with_settings(METHODS["knn"].defaults("scratch", "vit"), of_task).task
         config = config.model_copy(update={"folds": task.folds})
         made = self._sources[task.name].task(config)
         names = [item.name for item in made.items]
