@@ -63,6 +63,7 @@ def config_of(name: str, *, seed: int, epochs: float) -> PretrainConfig:
     """The recipe with the variant's changes, on one thread."""
     recipe, changes, _ = VARIANTS[name]
     common = (f"seed={seed}", f"epochs={epochs}", "threads=1", "watch.every_epochs=1000")
+    common += (f"optim.warmup_epochs={epochs / 10}",)  # the recipes' own are longer than some of these runs
     return with_settings(get_recipe(recipe), (*changes, *common, f"global_batch={BATCH}"))
 
 

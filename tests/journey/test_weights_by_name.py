@@ -131,7 +131,7 @@ def test_embed_writes_a_table_and_names_what_it_could_not_read(made, shelf, tmp_
     assert run("embed", scans, made / "clips", "--every", 5, "--out", out, "--batch", 8) == 0
     said = capsys.readouterr()
     assert f"not read: {broken}" in said.err
-    assert "1 files could not be read" in said.out
+    assert "1 file could not be read" in said.out
     table = pq.read_table(out)
     assert str(broken) not in table["path"].to_pylist()
     about = json.loads(table.schema.metadata[b"usfmae"])

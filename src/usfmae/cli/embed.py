@@ -50,5 +50,5 @@ def embed(
     unread = record["unreadable"]["count"]
     typer.echo(
         f"{out}: {record['num_rows']:,} frames of {record['num_files'] - unread:,} files, {record['width']} "
-        f"numbers each; {unread:,} files could not be read"
+        f"numbers each; {unread:,} {'file' if unread == 1 else 'files'} could not be read"
     )

@@ -147,7 +147,8 @@ def read_cnn(path: Path, name: CnnName) -> CnnFile:
     stated = stated_encoder(path)
     if stated not in (None, name):
         raise WeightsError(
-            f"{path}: is no {name}: it says that it holds {stated}", hint=f"--encoder {stated} fits it"
+            f"{path}: is no {name}: it says that it holds {stated}",
+            hint=f"--encoder {stated} fits it in `evaluate` and `embed`, a recipe of that kind in `pretrain`",
         )
     if checkpoint_named(path) is not None:
         found = read_checkpoint(path)
