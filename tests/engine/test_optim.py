@@ -56,6 +56,18 @@ def test_layer_decay_by_hand():
     assert scale[id(module.encoder.cls_token)] == 0.5**13
 
 
+def test_a_head_learns_at_its_own_rate_and_the_encoder_as_before():
+    module = network()
+    config = OptimConfig(layer_decay=0.5, head_lr_ratio=20)
+    optimizer = build_optimizer(module, config, layer_of=module.encoder.layer_of, encoder_prefix="encoder.")
+    scale = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    assert {scale[id(p)] for p in module.decoder.parameters() if p.requires_grad} == {20}
+    assert scale[id(module.encoder.norm.weight)] == 1
+    assert scale[id(module.encoder.blocks[11].norm1.weight)] == 0.5
+    with pytest.raises(ValueError, match="needs to know where the encoder sits"):
+        build_optimizer(module, OptimConfig(head_lr_ratio=20))
+
+
 def test_a_layer_decay_without_layers_is_refused():
     with pytest.raises(ValueError, match="needs to know the layer"):
         build_optimizer(network(), OptimConfig(layer_decay=0.5))

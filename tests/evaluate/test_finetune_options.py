@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 from plug import plug_pulled
+from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
 from small_finetune import FOLDS, outcome, tiny
 
 from usfmae.base.files import read_json
 from usfmae.engine.ema import EmaConfig
+from usfmae.engine.loop import LoopConfig
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.evaluate.finetune import finetune
+from usfmae.evaluate.finetune_config import FinetuneConfig
 from usfmae.evaluate.fold_training import FinetuneBatches, class_probabilities
 from usfmae.evaluate.predictions import read_predictions
 from usfmae.models.classifier import load_classifier
@@ -76,3 +79,11 @@ def test_the_average_is_what_is_tested_kept_and_watched_and_training_does_not_fe
 def test_mixup_changes_what_is_learnt(plain, with_both):
     assert outcome(with_both)[-1] != outcome(plain)[-1]
     assert read_json(with_both / "result.json")["made_by"]["settings"]["mixup"] == 0.4
+
+
+def test_a_batch_norm_before_the_classifier_refuses_one_image_at_a_time():
+    with pytest.raises(ValidationError, match="takes the mean and spread of the images in memory at once"):
+        FinetuneConfig(batch=1)
+    with pytest.raises(ValidationError, match="here 1"):
+        FinetuneConfig(batch=16, loop=LoopConfig(accumulate=16))
+    assert FinetuneConfig(batch=1, head_norm="none").batch == 1

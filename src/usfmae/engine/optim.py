@@ -25,6 +25,9 @@ class OptimConfig(Config):
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Learning rate factor per layer from the top of the encoder down (Clark et al. 2020); 1 for none."""
 
+    head_lr_ratio: float = Field(default=1.0, gt=0)
+    """Learning rate of what stands behind the encoder, such as a new classifier, over that of its last layer."""
+
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest gradient norm; None for no limit."""
 
@@ -41,6 +44,10 @@ class OptimConfig(Config):
             raise ValueError("floor_lr_per_256 is above lr_per_256")
 
 
+_HEAD = -1
+"""The layer of what stands behind the encoder and has a rate of its own."""
+
+
 def build_optimizer(
     module: nn.Module,
     config: OptimConfig,
@@ -48,7 +55,7 @@ def build_optimizer(
     layer_of: Callable[[str], int | None] | None = None,
     encoder_prefix: str = "",
 ) -> torch.optim.AdamW:
-    """AdamW with one group per (decays or not, layer).
+    """AdamW with one group per (decays or not, layer), the head being the last layer.
 
     Each group carries `lr_scale`, by which the loop multiplies the schedule's rate.
 
@@ -57,13 +64,15 @@ def build_optimizer(
         config: betas, weight decay and layer decay are read here.
         layer_of: the depth of a parameter of the encoder, by its name there; None for what comes after the
             last layer. Needed with a layer decay below 1.
-        encoder_prefix: where the encoder sits in `module` ("encoder."); what lies outside it learns at the
-            full rate.
+        encoder_prefix: where the encoder sits in `module` ("encoder."); what lies outside it learns at
+            `head_lr_ratio` times the full rate.
 
     Raises:
         SettingError: nothing is trainable.
-        ValueError: there is a layer decay and no `layer_of`.
+        ValueError: there is a layer decay and no `layer_of`, or a head's own rate and no `encoder_prefix`.
     """
+    if config.head_lr_ratio != 1 and not encoder_prefix:
+        raise ValueError("a head's own learning rate needs to know where the encoder sits")
     if layer_of is None and config.layer_decay != 1:
         raise ValueError("a layer decay needs to know the layer of each parameter")
     depths = {
@@ -78,6 +87,8 @@ def build_optimizer(
         if parameter.requires_grad:
             depth = depths[name]
             steps_down = 0 if depth is None else num_layers + 1 - depth
+            if config.head_lr_ratio != 1 and not name.startswith(encoder_prefix):
+                steps_down = _HEAD
             groups.setdefault((decays(name, parameter), steps_down), []).append(parameter)
     if not groups:
         raise SettingError("the network has no trainable parameters")
@@ -86,7 +97,7 @@ def build_optimizer(
             {
                 "params": parameters,
                 "weight_decay": config.weight_decay if decaying else 0.0,
-                "lr_scale": config.layer_decay**steps_down,
+                "lr_scale": config.head_lr_ratio if steps_down == _HEAD else config.layer_decay**steps_down,
             }
             for (decaying, steps_down), parameters in sorted(groups.items(), key=lambda item: item[0])
         ],

@@ -24,7 +24,6 @@ from usfmae.evaluate.contamination import PretrainingPool, check_contamination
 from usfmae.evaluate.finetune_config import FinetuneConfig
 from usfmae.evaluate.fold_folders import fold_facts, fold_folder, gather_metrics, learn_each_split
 from usfmae.evaluate.fold_training import class_probabilities, train_on_split
-from usfmae.evaluate.head_start import start_at_probe
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, VALIDATION_FILE, read_predictions, write_predictions
 from usfmae.evaluate.protocol import Task
 from usfmae.evaluate.result import RESULT_FILE, FoldResult, finish_result, fold_predictions, open_result
@@ -152,12 +151,9 @@ def _train_and_test(
         seed=seed,
     )
     generator = torch.Generator().manual_seed(seed_for(seed, "classifier"))
-    module = Classifier(start.encoder, len(task.classes), pool=config.pool, generator=generator).to(where)
-    probe = None
-    if config.head_start == "probe":
-        probe = start_at_probe(
-            module, task, split, input_spec=start.input_spec, balanced=config.balanced, seed=seed
-        )
+    module = Classifier(
+        start.encoder, len(task.classes), pool=config.pool, norm=config.head_norm, generator=generator
+    ).to(where)
     done = train_on_split(module, task, split, input_spec=start.input_spec, config=config, out=folder)
     probabilities = class_probabilities(
         module, task.images[split.test], input_spec=start.input_spec, mirror=config.mirror_test
@@ -174,7 +170,6 @@ def _train_and_test(
         "steps": done.steps_done,
         "images_per_s": done.images_per_s,
         "peak_memory_gb": peak_memory_gb(where),
-        **({} if probe is None else {"head_start": probe}),
     }
 
 

@@ -12,7 +12,7 @@ from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate.protocol import TaskConfig
 from usfmae.evaluate.start import Use, Weights
 from usfmae.evaluate.statistics import BootstrapConfig
-from usfmae.models.classifier import PoolName
+from usfmae.models.classifier import HeadNorm, PoolName
 from usfmae.models.encoders import CNN_NAMES, EncoderName
 from usfmae.models.vit import ViTConfig
 
@@ -44,9 +44,9 @@ class FinetuneConfig(Config):
     pool: PoolName = "mean"
     """How tokens become one vector; "mean" does better after MAE (He et al. 2022)."""
 
-    head_start: Literal["zero", "probe"] = "zero"
-    """Where the classifier begins: near zero (He et al. 2022), or where a linear probe of the frozen features
-    ends, its penalty chosen inside the training images (Kumar et al. 2022)."""
+    head_norm: HeadNorm = "batch"
+    """What the pooled vector passes before the classifier: a batch norm without parameters, as MAE's linear probe
+    has it (docs/results/benchmarks.md, "The recipe", says what it is worth), or nothing."""
 
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     """Chance to skip the last block; falls linearly to 0 at the first."""
@@ -93,6 +93,14 @@ class FinetuneConfig(Config):
 
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None for all that this process may use."""
+
+    def model_post_init(self, _context: object) -> None:
+        at_once = self.batch // self.loop.accumulate
+        if self.head_norm == "batch" and at_once < 2:
+            raise ValueError(
+                f"head_norm=batch takes the mean and spread of the images in memory at once, here {at_once}; "
+                "use a larger batch, fewer parts (loop.accumulate), or head_norm=none"
+            )
 
 
 CNN_LR_PER_256 = 8e-3
