@@ -106,7 +106,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_advice(tmp_path):
 
 
 def new_workers(before: set[psutil.Process]) -> list[psutil.Process]:
-    """Children since `before` that run; Python's own tracker of shared memory, which may be new too, is none."""
+    """Running children since `before`; Python's own tracker of shared memory, maybe new too, is none."""
     new = [child for child in psutil.Process().children() if child not in before]
     running = [child for child in new if child.status() != psutil.STATUS_ZOMBIE]
     return [child for child in running if "resource_tracker" not in " ".join(child.cmdline())]

@@ -26,7 +26,7 @@ class OptimConfig(Config):
     """Learning rate factor per layer from the top of the encoder down (Clark et al. 2020); 1 for none."""
 
     head_lr_ratio: float = Field(default=1.0, gt=0)
-    """Learning rate of what stands behind the encoder, such as a new classifier, over that of its last layer."""
+    """Learning rate of what stands behind the encoder, such as a classifier, over that of its last layer."""
 
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest gradient norm; None for no limit."""

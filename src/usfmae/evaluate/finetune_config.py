@@ -1,7 +1,5 @@
 """Every knob of fine-tuning."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from usfmae.base.config import Config
@@ -45,8 +43,8 @@ class FinetuneConfig(Config):
     """How tokens become one vector; "mean" does better after MAE (He et al. 2022)."""
 
     head_norm: HeadNorm = "batch"
-    """What the pooled vector passes before the classifier: a batch norm without parameters, as MAE's linear probe
-    has it (docs/results/benchmarks.md, "The recipe", says what it is worth), or nothing."""
+    """What the pooled vector passes before the classifier: a batch norm without parameters, as in MAE's
+    linear probe (docs/results/benchmarks.md, "The recipe", says what it is worth), or nothing."""
 
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     """Chance to skip the last block; falls linearly to 0 at the first."""
@@ -68,9 +66,14 @@ class FinetuneConfig(Config):
     """Crops milder than in pretraining, so that the lesion stays in; mirror images."""
 
     optim: OptimConfig = OptimConfig(
-        lr_per_256=1.6e-3, betas=(0.9, 0.999), layer_decay=0.9, weight_decay=0.05, warmup_epochs=3.0
+        lr_per_256=1.6e-3,
+        head_lr_ratio=20.0,
+        betas=(0.9, 0.999),
+        layer_decay=0.9,
+        weight_decay=0.05,
+        warmup_epochs=3.0,
     )
-    """AdamW; 1.6e-3 per 256 is 1e-4 at a batch of 16."""
+    """AdamW; 1.6e-3 per 256 is 1e-4 at a batch of 16. The warm-up takes at most a tenth of the epochs."""
 
     loop: LoopConfig = LoopConfig(checkpoint_steps=200, keep_checkpoints=1)
     """Precision, accumulation, checkpoints."""
@@ -106,15 +109,25 @@ class FinetuneConfig(Config):
 CNN_LR_PER_256 = 8e-3
 """Convolutional networks learn at a higher rate: 5e-4 at a batch of 16."""
 
+SCRATCH_VIT_LR_PER_256 = 4.8e-3
+"""And so do transformers without pretraining: 3e-4 at a batch of 16."""
+
 
 def finetune_defaults(weights: Weights, encoder: EncoderName = "vit") -> FinetuneConfig:
     """What to start from: as chosen on validation images (docs/results/benchmarks.md, "The recipe").
 
     Args:
-        weights: a random start gets half the learning rate, the same in every layer.
-        encoder: convolutional networks get a higher rate than transformers.
+        weights: a random start has the same rate in every layer; of a transformer a higher one, of a
+            convolutional network half of it.
+        encoder: convolutional networks get a higher rate than transformers, the same for the classifier, and
+            no batch norm before it, which they have inside.
     """
+    scratch, cnn = weights == "scratch", encoder in CNN_NAMES
     plain = FinetuneConfig()
-    rate = CNN_LR_PER_256 if encoder in CNN_NAMES else plain.optim.lr_per_256
-    changes = {"lr_per_256": rate / 2, "layer_decay": 1.0} if weights == "scratch" else {"lr_per_256": rate}
-    return plain.model_copy(update={"optim": plain.optim.model_copy(update=changes)})
+    optim: dict[str, float] = {"layer_decay": 1.0} if scratch else {}
+    if cnn:
+        optim |= {"lr_per_256": CNN_LR_PER_256 / (2 if scratch else 1), "head_lr_ratio": 1.0}
+    elif scratch:
+        optim |= {"lr_per_256": SCRATCH_VIT_LR_PER_256, "head_lr_ratio": 10.0}
+    changes = {"optim": plain.optim.model_copy(update=optim), **({"head_norm": "none"} if cnn else {})}
+    return plain.model_copy(update=changes)

@@ -20,7 +20,7 @@ from usfmae.engine.devices import PrecisionName, autocast, pick_precision, to_in
 from usfmae.engine.ema import WeightAverage
 from usfmae.engine.looks import Looks
 from usfmae.engine.loop import Batch, LoopResult, train
-from usfmae.engine.optim import build_optimizer
+from usfmae.engine.optim import OptimConfig, build_optimizer
 from usfmae.engine.sampler import batch_indices, steps_in
 from usfmae.engine.schedule import make_schedule
 from usfmae.engine.views import AugmentConfig
@@ -205,7 +205,10 @@ def train_on_split(
         config=config.loop,
         optimizer=optimizer,
         schedule=make_schedule(
-            config.optim, global_batch=config.batch, steps_per_epoch=steps_per_epoch, total_steps=total
+            _with_short_warmup(config),
+            global_batch=config.batch,
+            steps_per_epoch=steps_per_epoch,
+            total_steps=total,
         ),
         clip_norm=config.optim.clip_norm,
         steps_per_epoch=steps_per_epoch,
@@ -216,6 +219,12 @@ def train_on_split(
     if average is not None:
         average.settle()
     return done
+
+
+def _with_short_warmup(config: FinetuneConfig) -> OptimConfig:
+    """A warm-up of at most a tenth: the epochs of the default would be half of a short run."""
+    shortest = min(config.optim.warmup_epochs, config.epochs / 10)
+    return config.optim.model_copy(update={"warmup_epochs": shortest})
 
 
 def class_probabilities(
