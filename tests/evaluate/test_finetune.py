@@ -1,5 +1,6 @@
 import fcntl
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,7 +140,9 @@ def test_a_loss_that_is_not_a_number_stops_the_run(task, weights, tmp_path, monk
 
 
 def test_another_setting_is_another_run(task, weights, undisturbed):
-    with pytest.raises(FolderError, match=r"other settings or inputs \(epochs 2.0 -> 3.0; optim.layer_decay"):
+    with pytest.raises(
+        FolderError, match=r"other settings or inputs \(epochs 2.0 -> 3.0; optim.head_lr_ratio"
+    ):
         finetune(
             task,
             weights,
@@ -219,11 +222,21 @@ def test_a_mirrored_test_is_the_mean_of_both_sides(undisturbed, task):
     np.testing.assert_allclose(both, (plain + turned) / 2, atol=1e-6)
 
 
-def test_scratch_learns_at_one_rate_in_all_layers_and_convolutional_networks_at_a_higher_one():
-    plain = FinetuneConfig()
-    assert finetune_defaults("imagenet", "dinov2") == plain
-    for encoder, rate in (("vit", plain.optim.lr_per_256), ("efficientnet-lite0", CNN_LR_PER_256)):
-        given, drawn = (finetune_defaults(start, encoder) for start in ("imagenet", "scratch"))
-        assert (given.optim.lr_per_256, given.optim.layer_decay) == (rate, plain.optim.layer_decay)
-        assert (drawn.optim.lr_per_256, drawn.optim.layer_decay) == (rate / 2, 1)
-        assert drawn.model_copy(update={"optim": plain.optim}) == plain
+def test_each_kind_of_network_and_start_has_its_rates():
+    pretrained, drawn = (finetune_defaults(start) for start in (Path("run"), "scratch"))
+    assert pretrained == finetune_defaults("imagenet", "dinov2") == FinetuneConfig()
+    assert (pretrained.optim.lr_per_256, pretrained.optim.head_lr_ratio) == (1.6e-3, 20)
+    # A head at 2e-3 to 3e-3 with batches of 16, whatever the encoder's rate.
+    assert (drawn.optim.lr_per_256, drawn.optim.head_lr_ratio) == (4.8e-3, 10)
+    given, drawn = (finetune_defaults(start, "efficientnet-lite0") for start in ("imagenet", "scratch"))
+    for network, rate in ((given, CNN_LR_PER_256), (drawn, CNN_LR_PER_256 / 2)):
+        assert (network.optim.lr_per_256, network.optim.head_lr_ratio) == (rate, 1)
+        assert (network.head_norm, network.epochs, network.batch) == ("none", 30, 16)
+
+
+def test_a_short_run_warms_up_for_a_tenth_of_its_steps(task, weights, tmp_path):
+    # 22 images in batches of 8, 20 epochs, 55 steps: the warm-up of 3 epochs is cut to 2, 5.5 steps.
+    config = tiny(task, epochs=20.0, watch_epochs=20.0, optim=OptimConfig(warmup_epochs=3.0, lr_per_256=1e-6))
+    finetune(task, weights, out=tmp_path / "out", config=config)
+    rates = [line["lr"] for line in read_metrics(tmp_path / "out/metrics.jsonl") if line["kind"] == "train"]
+    assert rates.index(max(rates)) == 5

@@ -69,11 +69,11 @@ class FinetuneConfig(Config):
         lr_per_256=1.6e-3,
         head_lr_ratio=20.0,
         betas=(0.9, 0.999),
-        layer_decay=0.9,
         weight_decay=0.05,
         warmup_epochs=3.0,
     )
-    """AdamW; 1.6e-3 per 256 is 1e-4 at a batch of 16. The warm-up takes at most a tenth of the epochs."""
+    """AdamW; 1.6e-3 per 256 is 1e-4 at a batch of 16. The warm-up takes at most a tenth of the epochs. No layer
+    decay: after little pretraining the lower layers have to learn, too; large networks want .65 to .9."""
 
     loop: LoopConfig = LoopConfig(checkpoint_steps=200, keep_checkpoints=1)
     """Precision, accumulation, checkpoints."""
@@ -117,17 +117,16 @@ def finetune_defaults(weights: Weights, encoder: EncoderName = "vit") -> Finetun
     """What to start from: as chosen on validation images (docs/results/benchmarks.md, "The recipe").
 
     Args:
-        weights: a random start has the same rate in every layer; of a transformer a higher one, of a
-            convolutional network half of it.
+        weights: from a random start a transformer gets a higher rate, a convolutional network half of it.
         encoder: convolutional networks get a higher rate than transformers, the same for the classifier, and
             no batch norm before it, which they have inside.
     """
     scratch, cnn = weights == "scratch", encoder in CNN_NAMES
     plain = FinetuneConfig()
-    optim: dict[str, float] = {"layer_decay": 1.0} if scratch else {}
+    optim: dict[str, float] = {}
     if cnn:
-        optim |= {"lr_per_256": CNN_LR_PER_256 / (2 if scratch else 1), "head_lr_ratio": 1.0}
+        optim = {"lr_per_256": CNN_LR_PER_256 / (2 if scratch else 1), "head_lr_ratio": 1.0}
     elif scratch:
-        optim |= {"lr_per_256": SCRATCH_VIT_LR_PER_256, "head_lr_ratio": 10.0}
+        optim = {"lr_per_256": SCRATCH_VIT_LR_PER_256, "head_lr_ratio": 10.0}
     changes = {"optim": plain.optim.model_copy(update=optim), **({"head_norm": "none"} if cnn else {})}
     return plain.model_copy(update=changes)
