@@ -50,6 +50,17 @@ def test_every_image_is_stored_as_prepared_with_its_row(scans, corpus):
     assert corpus.manifest["shard"].to_pylist() == [0] * 5 + [1] * 5 + [2] * 2
 
 
+def test_an_owner_says_the_licence_and_the_anatomy_of_a_folder(scans, config, tmp_path):
+    source = Source("scans", scans, licence="CC-BY-NC-4.0", anatomy="abdomen")
+    corpus = build_corpus([source], out=tmp_path / "c", config=config)
+    (entry,) = corpus.record["sources"]
+    assert (entry["licence"], entry["anatomy"]) == ("CC-BY-NC-4.0", "abdomen")
+    assert (entry["terms"]["commercial"], corpus.terms["commercial"]) == (False, False)
+    said = r"licence of source scans was CC-BY-NC-4.0, now not stated; anatomy of source scans was abdomen"
+    with pytest.raises(CorpusError, match=said):
+        build_corpus([Source("scans", scans)], out=tmp_path / "c", config=config, resume=True)
+
+
 def test_the_record_says_what_was_made_of_what(scans, corpus, config):
     record = corpus.record
     assert record["status"] == "finished"

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usfmae.base.errors import SettingError
 from usfmae.datasets.card import all_cards
 from usfmae.datasets.catalogue import catalogue_page, readme_table
 from usfmae.datasets.registry import get_card
-from usfmae.datasets.terms import NOTHING_STATED, Terms, strictest, terms_of
+from usfmae.datasets.terms import LICENCES, NOTHING_STATED, Terms, strictest, terms_of, terms_of_licence
 
 ROOT = Path(__file__).parents[2]
 ANSWERS = st.sampled_from([True, False, None])
@@ -29,6 +30,39 @@ def test_terms_are_read_from_the_licence(name, commercial, share, derivatives, a
     terms = terms_of(get_card(name))
     assert (terms.commercial, terms.share, terms.derivatives) == (commercial, share, derivatives)
     assert terms.share_alike == alike
+
+
+@pytest.mark.parametrize(
+    ("spdx", "commercial", "derivatives", "alike"),
+    [
+        ("CC0-1.0", True, True, False),
+        ("CC-BY-SA-4.0", True, True, True),
+        ("CC-BY-NC-SA-4.0", False, True, True),
+        ("CC-BY-NC-ND-4.0", False, False, False),
+        ("GPL-3.0-only", True, True, True),
+        ("Apache-2.0", True, True, False),
+    ],
+)
+def test_a_licence_that_an_owner_names_has_its_terms(spdx, commercial, derivatives, alike):
+    terms = terms_of_licence(spdx)
+    assert (terms.commercial, terms.share, terms.derivatives) == (commercial, True, derivatives)
+    assert terms.share_alike == alike
+
+
+def test_named_licences_agree_with_the_cards_of_known_sets():
+    compared = [card for card in all_cards().values() if card.licence.spdx in LICENCES]
+    assert len(compared) > 20
+    for card in compared:
+        assert terms_of_licence(card.licence.spdx) == terms_of(card), card.id
+
+
+def test_a_licence_that_is_not_known_is_named_with_what_may_be_meant():
+    with pytest.raises(SettingError, match=r"licence cc-by-4: is not known") as caught:
+        terms_of_licence("cc-by-4")
+    assert "CC-BY-4.0" in caught.value.hint
+    with pytest.raises(SettingError) as caught:
+        terms_of_licence("mine")
+    assert "CC0-1.0, " in caught.value.hint
 
 
 def test_the_strictest_term_wins_and_unknown_is_no_permission():

@@ -203,3 +203,26 @@ def test_two_sources_of_one_name_are_told_apart(tmp_path):
     record = json.loads((tmp_path / "corpus" / "corpus.json").read_text())
     named = record["left_out"]["unreadable"]["named"]
     assert [entry["source"] for entry in named] == ["scans", "scans-2"]
+
+
+def test_a_folders_licence_is_said_by_name_and_slips_are_named(tmp_path, capsys):
+    for name in ("liver", "muscle"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture()).save(tmp_path / name / "1.png")
+    words = ("--images", tmp_path / "liver", "--images", tmp_path / "muscle")
+    said = ("--licence", "liver=CC-BY-4.0", "--licence", "muscle=CC0-1.0", "--anatomy", "liver=abdomen")
+    build(tmp_path / "pool", *words, *said)
+    assert main(["corpus", "show", str(tmp_path / "pool")]) == 0
+    shown = capsys.readouterr().out
+    assert "CC-BY-4.0" in shown
+    assert "CC0-1.0" in shown
+
+    build_again = ["corpus", "build", "--out", str(tmp_path / "other"), *map(str, words)]
+    for slip, message in {
+        "livr=CC-BY-4.0": "no --images folder is called livr (liver, muscle)",
+        "liver": "--licence liver: is not NAME=VALUE",
+        "liver=CC-BY-4": "licence CC-BY-4: is not known",
+    }.items():
+        assert main([*build_again, "--licence", slip]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

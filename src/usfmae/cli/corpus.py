@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from usfmae.cli.choices import one_of
-from usfmae.cli.pairs import named_folders
+from usfmae.cli.pairs import named_folders, named_values
 from usfmae.cli.pretrain import OverwriteOption, ResumeOption, SetOption
 
 ENGINES: tuple[Literal["processes", "ray"], ...] = ("processes", "ray")
@@ -23,6 +23,16 @@ def build(
     ] = None,
     images: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Any folder of images, searched through.")
+    ] = None,
+    licence: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SPDX", help="Licence of the --images folder of that name, e.g. liver=CC-BY-4.0."
+        ),
+    ] = None,
+    anatomy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=GROUP", help="What the --images folder of that name shows, e.g. abdomen."),
     ] = None,
     hold_out: Annotated[
         list[str] | None,
@@ -52,7 +62,13 @@ def build(
     engine_name = one_of(ENGINES, engine, flag="--engine")
     config = with_settings(BuildConfig(), settings or [])
     sources = [Source(name, root, name) for name, root in named_folders(dataset or [], flag="--dataset")]
-    sources += [Source(root.resolve().name, root) for root in images or []]
+    names = [root.resolve().name for root in images or []]
+    licences = named_values(licence or [], names=names, flag="--licence")
+    shown = named_values(anatomy or [], names=names, flag="--anatomy")
+    sources += [
+        Source(name, root, licence=licences.get(name), anatomy=shown.get(name))
+        for name, root in zip(names, images or [], strict=True)
+    ]
     corpus = build_corpus(
         sources,
         out=out,

@@ -24,6 +24,24 @@ def named_folders(pairs: Sequence[str], *, flag: str) -> list[tuple[str, Path]]:
     return found
 
 
+def named_values(pairs: Sequence[str], *, names: Sequence[str], flag: str) -> dict[str, str]:
+    """What each `NAME=VALUE` says of one of `names`.
+
+    Raises:
+        SettingError: no `=`, or another name.
+    """
+    said = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not value:
+            raise SettingError(f"{flag} {pair}: is not NAME=VALUE")
+        if name not in names:
+            there = ", ".join(names) if names else "none was given"
+            raise SettingError(f"{flag} {pair}: no --images folder is called {name} ({there})")
+        said[name] = value
+    return said
+
+
 def existing_folder(folder: Path) -> Path:
     """The folder itself.
 

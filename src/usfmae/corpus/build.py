@@ -93,7 +93,10 @@ def _plan(
     """What is to be built, so that a resume can tell whether it is still the same."""
     plan: dict[str, Any] = {
         "sources": {
-            listing.source.name: _files_entry((file.name, file.path) for file in listing.files)
+            listing.source.name: {
+                **_files_entry((file.name, file.path) for file in listing.files),
+                **_stated(listing.source),
+            }
             for listing in listings
         },
         "hold_out": {
@@ -110,6 +113,12 @@ def _files_entry(named: Iterator[tuple[str, Path]]) -> dict[str, Any]:
     """How many files, and a hash of their names and sizes."""
     found = [(name, _num_bytes(path)) for name, path in named]
     return {"num_files": len(found), "sha256": hashlib.sha256(json.dumps(found).encode()).hexdigest()}
+
+
+def _stated(source: Source) -> dict[str, str]:
+    """What the owner of a folder says of it; nothing where nothing is said."""
+    stated = {"licence": source.licence, "anatomy": source.anatomy}
+    return {name: value for name, value in stated.items() if value is not None}
 
 
 def _num_bytes(path: Path) -> int | None:
@@ -147,7 +156,12 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for name in sorted(old.keys() | new.keys()):
             if name not in old or name not in new:
                 changes.append(f"{words} {name} {'is new' if name in new else 'is gone'}")
-            elif old[name] != new[name]:
+                continue
+            for fact in ("licence", "anatomy"):
+                if old[name].get(fact) != new[name].get(fact):
+                    was, now_is = (one[name].get(fact, "not stated") for one in (old, new))
+                    changes.append(f"{fact} of {words} {name} was {was}, now {now_is}")
+            if old[name]["sha256"] != new[name]["sha256"]:
                 counts = f"{old[name]['num_files']} files then, {new[name]['num_files']} now"
                 changes.append(f"{words} {name} has other files (names or sizes; {counts})")
     if not changes and list(before.get("sources", {})) != list(now["sources"]):

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from usfmae.base.errors import CorpusError, FolderError
 from usfmae.corpus.config import BuildConfig
 from usfmae.datasets.registry import get_card, read_dataset
-from usfmae.datasets.terms import NOTHING_STATED, Terms, terms_of
+from usfmae.datasets.terms import NOTHING_STATED, Terms, terms_of, terms_of_licence
 from usfmae.images.read import is_image_path
 
 
@@ -25,6 +25,12 @@ class Source:
 
     dataset: str | None = None
     """Card of a known dataset, whose reader says which files are images and whose; None for any folder."""
+
+    licence: str | None = None
+    """SPDX name that a folder without a card is under, as its owner says; None for not stated."""
+
+    anatomy: str | None = None
+    """What a folder without a card shows, as its owner says."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +72,13 @@ class Listing:
     """Names of files that are no images by their suffix: tables, texts, videos."""
 
     licence: str | None
-    """From the card; None where nobody said."""
+    """From the card or the owner; None where nobody said."""
 
     terms: Terms
     """What the licence allows."""
 
     anatomy: str | None = None
-    """From the card; None where nobody said."""
+    """From the card or the owner; None where nobody said."""
 
 
 def list_source(source: Source, config: BuildConfig) -> Listing:
@@ -82,6 +88,7 @@ def list_source(source: Source, config: BuildConfig) -> Listing:
         FolderError: the folder is not there.
         CorpusError: it holds no image.
         DatasetError: a known dataset is not laid out as its card says.
+        SettingError: a licence whose terms are not known.
     """
     if not source.root.is_dir():
         raise FolderError(f"{source.root}: no such folder", hint="check the path for a typing slip")
@@ -117,7 +124,10 @@ def list_source(source: Source, config: BuildConfig) -> Listing:
             f"{source.root}: no image found{why}",
             hint="stills (PNG, JPEG ...), DICOM, clips (MP4 ...), volumes (NIfTI ...) are read; check it",
         )
-    return Listing(source, tuple(found), tuple(excluded), tuple(others), None, NOTHING_STATED)
+    terms = NOTHING_STATED if source.licence is None else terms_of_licence(source.licence)
+    return Listing(
+        source, tuple(found), tuple(excluded), tuple(others), source.licence, terms, source.anatomy
+    )
 
 
 def unique_sources(sources: Sequence[Source]) -> list[Source]:
@@ -141,7 +151,7 @@ def unique_sources(sources: Sequence[Source]) -> list[Source]:
             number += 1
             name = f"{source.name}-{number}"
         taken.add(name)
-        unique.append(Source(name, source.root, source.dataset))
+        unique.append(replace(source, name=name))
     return unique
 
 

@@ -5,8 +5,10 @@ This is bookkeeping from the publishers' own words, not legal advice.
 """
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 from usfmae.base.config import Config
+from usfmae.base.errors import SettingError
 from usfmae.datasets.card import Card
 
 Allowed = bool | None
@@ -43,6 +45,33 @@ class Terms(Config):
 
 NOTHING_STATED = Terms(commercial=None, share=None, derivatives=None, share_alike=False)
 """Of images that no card describes."""
+
+
+_FREE = ("CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "ODC-By-1.0", "MIT", "Apache-2.0", "BSD-3-Clause")
+_SAME_LICENCE = ("CC-BY-SA-4.0", "GPL-2.0-only", "GPL-3.0-only", "ODbL-1.0")
+_NOT_FOR_PROFIT = ("CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "CC-BY-NC-ND-4.0")
+
+LICENCES = (*_FREE, *_SAME_LICENCE, *_NOT_FOR_PROFIT, "CC-BY-ND-4.0")
+"""SPDX names whose terms are known; https://spdx.org/licenses."""
+
+
+def terms_of_licence(spdx: str) -> Terms:
+    """What a licence of this SPDX name allows.
+
+    Raises:
+        SettingError: a name that is not in `LICENCES`.
+    """
+    if spdx not in LICENCES:
+        near = get_close_matches(spdx.upper(), [name.upper() for name in LICENCES], n=1)
+        meant = [name for name in LICENCES if name.upper() in near]
+        known = f"do you mean {meant[0]}?" if meant else f"known are {', '.join(LICENCES)}"
+        raise SettingError(f"licence {spdx}: is not known", hint=known)
+    return Terms(
+        commercial="-NC" not in spdx,
+        share=True,
+        derivatives="-ND" not in spdx,
+        share_alike=spdx in _SAME_LICENCE or "-SA" in spdx,
+    )
 
 
 def terms_of(card: Card) -> Terms:

@@ -72,8 +72,8 @@ class FinetuneConfig(Config):
         weight_decay=0.05,
         warmup_epochs=3.0,
     )
-    """AdamW; 1.6e-3 per 256 is 1e-4 at a batch of 16. The warm-up takes at most a tenth of the epochs. No layer
-    decay: after little pretraining the lower layers have to learn, too; large networks want .65 to .9."""
+    """AdamW; 1.6e-3 per 256 is 1e-4 at a batch of 16. The warm-up takes at most a tenth of the epochs. There
+    is no layer decay: after little pretraining lower layers have to learn, too; large networks want .65."""
 
     loop: LoopConfig = LoopConfig(checkpoint_steps=200, keep_checkpoints=1)
     """Precision, accumulation, checkpoints."""
