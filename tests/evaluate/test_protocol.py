@@ -1,4 +1,5 @@
 import csv
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -240,3 +241,25 @@ def test_several_tasks_of_one_source_share_their_images(fake_bus_bra):
     assert source.task(TaskConfig(size_px=16)).images is not one.images
     alone = load_task("bus-bra", fake_bus_bra, config=TaskConfig(size_px=32, folds=(3,)))
     assert other.sha256() == alone.sha256()
+
+
+def test_a_task_tests_on_every_device_of_its_table(fake_bus_bra, tmp_path):
+    data = shutil.copytree(fake_bus_bra, tmp_path / "bus-bra")
+    with (data / "bus_data.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["Device"] = "X1" if int(row["Case"]) % 4 < 2 else "Y2"
+    with (data / "bus_data.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    task = load_task("bus-bra", data, config=TaskConfig(size_px=16, leave_out="device"))
+    devices = np.array([item.extras["Device"] for item in task.items])
+    assert [split.name for split in task.splits] == ["device-x1", "device-y2"]
+    for split, tested in zip(task.splits, ("X1", "Y2"), strict=True):
+        assert set(devices[split.test].tolist()) == {tested}
+        assert tested not in devices[np.concatenate([split.train, split.val])].tolist()
+    with pytest.raises(DatasetError, match="train and val would stay empty"):
+        load_task("bus-bra", data, config=TaskConfig(size_px=16, leave_out="side"))
+    with pytest.raises(ValueError, match="leave_out and carve_folds both say what is tested"):
+        TaskConfig(leave_out="device", carve_folds=5)

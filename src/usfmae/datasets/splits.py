@@ -112,7 +112,7 @@ def official_splits(
         train, val = carver.carve(rest, VAL_RATIO / (1 - TEST_RATIO), "val")
         splits = (Split("grouped-70-10-20", train, val, test),)
     for split in splits:
-        _check_filled(labelled_set, split)
+        check_filled(labelled_set, split)
         check_no_leak(split, labelled_set.groups)
     return splits
 
@@ -300,7 +300,12 @@ def _with_known_leaks(split: Split, groups: Sequence[str]) -> Split:
     return replace(split, notes=(*split.notes, note), known_leaks=np.array(sorted(leaks), dtype=np.int64))
 
 
-def _check_filled(labelled_set: LabelledSet, split: Split) -> None:
+def check_filled(labelled_set: LabelledSet, split: Split) -> None:
+    """Raise if a side is empty.
+
+    Raises:
+        DatasetError: which, and how many groups there are.
+    """
     empty = [side for side in SPLIT_SIDES if not len(getattr(split, side))]
     if empty:
         raise DatasetError(

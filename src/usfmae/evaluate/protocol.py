@@ -17,6 +17,7 @@ from usfmae.base.errors import DatasetError, SettingError
 from usfmae.base.files import write_json
 from usfmae.base.input_spec import Crop, Fit
 from usfmae.base.logs import get_logger
+from usfmae.datasets.leave_one_out import leave_one_out_splits
 from usfmae.datasets.record import Item, LabelledSet
 from usfmae.datasets.registry import get_card, read_dataset
 from usfmae.datasets.splits import (
@@ -74,6 +75,10 @@ class TaskConfig(Config):
     carve_folds: int | None = Field(default=None, ge=2, le=20)
     """Where nothing is official: so many folds by group, each the test side once; None for one 70/10/20."""
 
+    leave_out: str | None = None
+    """A column of the set's tables, such as its device: each of its values is the test side once, and the
+    official split is left aside."""
+
     positive: str | None = None
     """With two classes, the one to be found; None for the last (benign, malignant)."""
 
@@ -92,6 +97,8 @@ class TaskConfig(Config):
             raise ValueError("learn_from_val would add validation labels to a label_ratio below 1")
         if self.label_ratio < 1 and self.labels_per_class is not None:
             raise ValueError("label_ratio and labels_per_class both say how many labels are used; set one")
+        if self.leave_out is not None and self.carve_folds is not None:
+            raise ValueError("leave_out and carve_folds both say what is tested; set one")
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,9 +235,14 @@ class TaskSource:
 
 def _task(source: TaskSource, config: TaskConfig) -> Task:
     labelled_set = source.labelled_set
-    splits = official_splits(
-        labelled_set, seed=config.split_seed, val_ratio=config.val_ratio, carve_folds=config.carve_folds
-    )
+    if config.leave_out is not None:
+        splits = leave_one_out_splits(
+            labelled_set, config.leave_out, seed=config.split_seed, val_ratio=config.val_ratio
+        )
+    else:
+        splits = official_splits(
+            labelled_set, seed=config.split_seed, val_ratio=config.val_ratio, carve_folds=config.carve_folds
+        )
     splits = chosen_splits(splits, config.folds)
     columns = source.columns(np.unique(np.concatenate([split.train for split in splits])))
     splits = tuple(_few_labels(split, labelled_set, config) for split in splits)
