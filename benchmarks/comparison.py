@@ -25,12 +25,27 @@ from usfmae.cli.main import main as usfmae
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.sources import Source
+from usfmae.datasets.registry import get_card
 from usfmae.evaluate.protocol import Task, TaskConfig, load_task
 from usfmae.pretrain.run import RUN_FILE
 
 TASKS = ("bus-bra", "mmotu-2d")
-UNLABELLED = {"busi": "busi", "pocus": "pocus", "pool": None}
-"""Folders below USFMAE_DATA that no task tests on, with the card that says what of them is an image."""
+UNLABELLED = {
+    "busi": ("busi", None, None),
+    "pocus": ("pocus", None, None),
+    "pool/fetal-head": (None, "CC-BY-4.0", "fetal"),
+    "pool/muscle": (None, "CC0-1.0", "musculoskeletal"),
+    "pool/muscle-lower-limb": (None, "Apache-2.0", "musculoskeletal"),
+    "pool/carotid": (None, "MIT", "vascular"),
+    "pool/carotid-cca": (None, "CC-BY-4.0", "vascular"),
+    "pool/brachial-plexus": (None, "GPL-3.0-only", "nerve"),
+    "pool/liver": (None, "CC-BY-4.0", "abdomen"),
+}
+"""Folders below USFMAE_DATA that no task tests on: the card that says what of them is an image or, without
+one, licence and anatomy as the folder's README has them."""
+
+UNCLEAR = ("busi", "pocus", "pool/brachial-plexus")
+"""Whose licence is not stated, not for profit, or says that what is made of it shares it."""
 
 WAYS = (
     {"method": "knn"},
@@ -64,23 +79,37 @@ def linked(task: Task, wanted: np.ndarray, folder: Path) -> Path:
 
 
 def pool_without(
-    tested: dict[str, np.ndarray], tasks: dict[str, Task], out: Path, name: str, data: Path
+    tested: dict[str, np.ndarray],
+    tasks: dict[str, Task],
+    out: Path,
+    name: str,
+    data: Path,
+    *,
+    free: bool = False,
 ) -> Path:
-    """The unlabelled pool with all images of all tasks but the tested ones and what looks like them."""
+    """The unlabelled pool with all images of all tasks but the tested ones and what looks like them.
+
+    With `free` only what is freely licensed.
+    """
     folder = out / "corpora" / name
     record = folder / "corpus.json"
     if record.exists() and read_json(record).get("status") == "finished":
         return folder
-    there = {place: card for place, card in UNLABELLED.items() if (data / place).is_dir()}
-    sources = [Source(place, data / place, card) for place, card in there.items()]
+    sources = [
+        Source(Path(place).name, data / place, card, licence, anatomy)
+        for place, (card, licence, anatomy) in UNLABELLED.items()
+        if (data / place).is_dir() and not (free and place in UNCLEAR)
+    ]
     held = []
     for task_name, task in tasks.items():
         test = tested.get(task_name, np.array([], dtype=np.int64))
         rest = np.setdiff1d(np.arange(len(task.items)), test)
         if len(rest):
-            sources.append(Source(task_name, linked(task, rest, out / "images" / name / task_name), None))
+            card = get_card(task_name)
+            folder_of_rest = linked(task, rest, out / "images" / name / task_name)
+            sources.append(Source(task_name, folder_of_rest, None, card.licence.spdx, card.anatomy_group))
         if len(test):
-            place = out / "images" / name / f"{task_name}-test"
+            place = out / "images" / name / "test" / task_name
             for label, name_of_class in enumerate(task.classes):  # as the reader of `folder` wants it
                 linked(task, test[task.labels[test] == label], place / name_of_class.replace("/", " "))
             held.append(("folder", place))
@@ -101,6 +130,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--frozen-only", action="store_true", help="without fine-tuning")
+    parser.add_argument("--free", action="store_true", help="a pool of freely licensed images only")
     parser.add_argument("--pool-only", action="store_true", help="build the pools and stop")
     parser.add_argument(
         "--set", dest="settings", nargs="*", default=[], help="further settings of pretraining"
@@ -121,7 +151,7 @@ def main() -> None:
     settings = [f"epochs={chosen.epochs}", *chosen.settings]
     watched = [word for name in TASKS for word in ("--watch", f"{name}={data / name}")]
     for name, tested in wanted.items():
-        corpus, run = pool_without(tested, tasks, out, name, data), out / "runs" / name
+        corpus, run = pool_without(tested, tasks, out, name, data, free=chosen.free), out / "runs" / name
         if not chosen.pool_only and not (run / "weights.safetensors").exists():
             words = ["pretrain", chosen.recipe, "--corpus", str(corpus), "--out", str(run), *watched]
             words += [word for setting in settings for word in ("--set", setting)]

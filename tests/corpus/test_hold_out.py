@@ -47,18 +47,20 @@ def test_a_source_that_holds_the_whole_set_keeps_none_of_it(scans, breast, confi
     assert {row["path"].split("/")[0] for row in corpus.manifest.to_pylist()} == {"a", "b"}
 
 
-def test_a_set_given_twice_adds_up(scans, config, tmp_path):
-    for name in ("x", "y"):
+def test_a_set_given_twice_adds_up_and_a_folder_goes_by_its_name(scans, config, tmp_path):
+    for name in ("x/own", "y/own"):
         (tmp_path / name / "benign").mkdir(parents=True)
         (tmp_path / name / "malignant").mkdir()
         shutil.copy(scans / "a" / "00.png", tmp_path / name / "benign")
-        Image.fromarray(np.full((40, 40), ord(name), np.uint8)).save(tmp_path / name / "malignant" / "1.png")
+        Image.fromarray(np.full((40, 40), ord(name[0]), np.uint8)).save(
+            tmp_path / name / "malignant" / "1.png"
+        )
     shutil.copy(scans / "a" / "00.png", scans / "b" / "again.png")
-    hold_out = [("folder", tmp_path / "x"), ("folder", tmp_path / "y")]
+    hold_out = [("folder", tmp_path / "x/own"), ("folder", tmp_path / "y/own")]
     corpus = build_corpus([Source("scans", scans)], out=tmp_path / "c", config=config, hold_out=hold_out)
     # the picture itself, and a flat one of each folder
     assert corpus.record["held_out"] == {
-        "folder": {"images": 3, "found_in_pool": 1, "near_duplicates_in_pool": 0}
+        "own": {"images": 3, "found_in_pool": 1, "near_duplicates_in_pool": 0}
     }
     assert corpus.record["left_out"]["held_out"]["count"] == 2
     assert len(corpus) == 11
@@ -75,9 +77,9 @@ def test_an_image_of_two_sets_counts_for_both(scans, breast, config, tmp_path):
     corpus = build_corpus([Source("scans", scans)], out=tmp_path / "c", config=config, hold_out=hold_out)
     assert {name: held["found_in_pool"] for name, held in corpus.record["held_out"].items()} == {
         "bus-bra": 1,
-        "folder": 2,
+        "own": 2,
     }
-    assert corpus.record["left_out"]["held_out"]["named"][1]["why"] == "is in bus-bra, folder"
+    assert corpus.record["left_out"]["held_out"]["named"][1]["why"] == "is in bus-bra, own"
 
 
 def test_two_workers_find_the_same_hashes(breast):

@@ -41,6 +41,9 @@ def held_out_files(hold_out: Sequence[tuple[str, Path]]) -> dict[str, list[Path]
     Args:
         hold_out: name of a known dataset (or "folder") and where it lies; a name given twice adds up.
 
+    Returns:
+        Files by the name of the set, a "folder" by its own name.
+
     Raises:
         DatasetError: a set is not laid out as its card says.
         SettingError: no such dataset.
@@ -48,7 +51,8 @@ def held_out_files(hold_out: Sequence[tuple[str, Path]]) -> dict[str, list[Path]
     files: dict[str, list[Path]] = {}
     for name, root in hold_out:
         items = read_dataset(name, root, find_clusters=False).items
-        files.setdefault(name, []).extend(item.path for item in items)
+        own = root.resolve().name if name == "folder" else name
+        files.setdefault(own, []).extend(item.path for item in items)
     return files
 
 
