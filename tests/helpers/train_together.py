@@ -1,18 +1,26 @@
-"""Started by torchrun: pretrains once for each config file given, one after the other; or is a slow `usfmae`.
+"""Started by torchrun: pretrains once for each config file given, one after the other; or is a slow `usfmae`;
+or forks two processes for each job it is given (see `pair`).
 
     torchrun --nproc-per-node 2 train_together.py OUT=CONFIG.json=CORPUS ...
     torchrun --nproc-per-node 2 train_together.py pretrain ...
+    train_together.py serve
 
 An OUT that exists is gone on with. Networks are `SMALL`: processes that share two cores would spend minutes
 on the sums of gradients. Convolutional ones train in double precision (`in_double`).
 """
 
+import json
+import os
+import signal
 import sys
 import time
-from contextlib import nullcontext
+import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from in_double import in_double
+from in_double import in_double, small_lite
 
 from usfmae.base.launch import launched
 from usfmae.base.logs import set_up_logging
@@ -30,13 +38,25 @@ PAUSE_S = 0.2
 """Before each batch of the slow `usfmae`, so that there is time to kill it."""
 
 
+def triples(root: Path, runs: Mapping[str, tuple[PretrainConfig, Path]]) -> list[str]:
+    """The words for runs into `root/NAME`, each of a config on a corpus; writes the config files."""
+    words = []
+    for name, (config, corpus) in runs.items():
+        (root / f"{name}.json").write_text(config.model_dump_json())
+        words.append(f"{root / name}={root / f'{name}.json'}={corpus}")
+    return words
+
+
 def train_all(triples: list[str]) -> None:
     """One run after the other, in the processes that are there."""
     set_up_logging(only_warnings=not launched().leads)
     for triple in triples:
         out, file, corpus = map(Path, triple.split("="))
         config = PretrainConfig.model_validate_json(file.read_text())
-        with nullcontext() if config.model.kind == "mae" else in_double():
+        with ExitStack() as changed:
+            if config.model.kind != "mae":
+                changed.enter_context(small_lite())
+                changed.enter_context(in_double())
             pretrain(config, corpus, out, resume=True)
 
 
@@ -51,9 +71,51 @@ def slow_down() -> None:
     PretrainBatches.__call__ = late
 
 
+def serve() -> None:
+    """Two processes for each job, a line of JSON; their exit statuses are the answer."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        ranks = [forked(job, rank) for rank in range(2)]
+        codes = {}
+        while len(codes) < len(ranks):
+            ended, status = os.wait()
+            codes[ended] = os.waitstatus_to_exitcode(status)
+            if codes[ended]:
+                for rank in set(ranks) - set(codes):
+                    os.kill(rank, signal.SIGKILL)
+        sys.stdout.write(f"{[codes[rank] for rank in ranks]}\n")
+        sys.stdout.flush()
+
+
+def forked(job: dict[str, Any], rank: int) -> int:
+    """One of two processes that train; its id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        said = os.open(job["said"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        os.environ.update(
+            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(job["port"]), TORCHELASTIC_USE_AGENT_STORE="True",
+        )  # fmt: skip
+        train_all(job["triples"])
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
 if __name__ == "__main__":
     vit.SIZES["ti"] = SMALL
-    if sys.argv[1] == "pretrain":
+    if sys.argv[1] == "serve":
+        serve()
+    elif sys.argv[1] == "pretrain":
         slow_down()
         sys.exit(main(sys.argv[1:]))
-    train_all(sys.argv[1:])
+    else:
+        train_all(sys.argv[1:])

@@ -1,10 +1,13 @@
 """A small corpus and a small run, drawn once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import train_together
+from pair import Pair
 from teachers import LITE, SELF, drawn_vit, of_file
 from variants import draw_clips
 
@@ -14,6 +17,7 @@ from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.sources import Source
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
+from usfmae.models import vit
 from usfmae.models.mae import DecoderConfig, MaeConfig
 from usfmae.models.vit import ViTConfig
 from usfmae.pretrain.config import PretrainConfig, WatchConfig
@@ -90,3 +94,18 @@ def short(small_config):
     """3 steps and a checkpoint after 2, when the average is no longer the network itself."""
     words = ["epochs=1.2", "loop.checkpoint_steps=2", "watch.num_pictures=0", "watch.utilisation=false"]
     return with_settings(small_config, words)
+
+
+@pytest.fixture(scope="module")
+def small_networks() -> Iterator[None]:
+    """A network of size "ti" is what it is in processes that train together."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(vit.SIZES, "ti", train_together.SMALL)
+        yield
+
+
+@pytest.fixture(scope="session")
+def pair() -> Iterator[Pair]:
+    """Two processes that train together, again and again."""
+    with Pair() as both:
+        yield both

@@ -10,7 +10,7 @@ import train_together
 from plug import plug_pulled
 from safetensors.torch import load_file
 from shown import shown
-from together import ended_well, losses, torchrun
+from together import losses
 
 from usfmae.base.config import with_settings
 from usfmae.base.errors import CorpusError
@@ -35,12 +35,7 @@ TOLERANCES = {"loss": 1e-6} | dict.fromkeys(
 WHOLE = ["augment.scale=[1, 1]", "augment.aspect=[1, 1]", "augment.flip_across=0"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_networks():
-    """Those of the processes that torchrun starts."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(vit.SIZES, "ti", train_together.SMALL)
-        yield
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")
@@ -117,17 +112,12 @@ def alone(config) -> PretrainConfig:
 
 
 @pytest.fixture(scope="module")
-def runs(alone, small_corpus, tmp_path_factory) -> Path:
+def runs(alone, small_corpus, pair, tmp_path_factory) -> Path:
     """What one process does, and two that share a batch as 4 and 5 pairs."""
     root = tmp_path_factory.mktemp("ranks")
     pretrain(alone, small_corpus, root / "one")
-    triples = []
-    for parallel in ("ddp", "fsdp"):
-        (root / f"{parallel}.json").write_text(
-            with_settings(alone, [f"loop.parallel={parallel}"]).model_dump_json()
-        )
-        triples.append(f"{root / parallel}={root / f'{parallel}.json'}={small_corpus}")
-    ended_well(torchrun(Path(train_together.__file__), *triples))
+    parallel = {name: with_settings(alone, [f"loop.parallel={name}"]) for name in ("ddp", "fsdp")}
+    pair.train(root, {name: (changed, small_corpus) for name, changed in parallel.items()})
     return root
 
 

@@ -15,7 +15,6 @@ from together import end_all, ended_well, finished, losses, process_of, torchrun
 from usfmae.base.config import with_settings
 from usfmae.base.errors import TrainingError
 from usfmae.engine.checkpoint import find_checkpoints
-from usfmae.models import vit
 from usfmae.models.weights import read_weights
 from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.run import pretrain
@@ -31,12 +30,7 @@ EVERY_VARIANT = [
 CONTEXT = ["model.context=clip", "model.loss_in=sector"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_networks():
-    """Those of the processes that torchrun starts."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(vit.SIZES, "ti", train_together.SMALL)
-        yield
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +86,16 @@ def runs(config, small_corpus, clips, tmp_path_factory) -> Path:
     for name, changed in variants.items():
         pretrain(changed, clips, root / name)
     stopped_at(HALF, root / "one", root / "one_then_fsdp")
-    triples = []
-    for name, changed, corpus in (
-        ("ddp", looped(config, accumulate=2), small_corpus),
-        ("fsdp", looped(config, parallel="fsdp", activation_checkpointing=True), small_corpus),
-        ("one_then_fsdp", looped(config, parallel="fsdp"), small_corpus),
-        ("variants_ddp", looped(variants["variants"], accumulate=3), clips),
-        ("variants_fsdp", looped(variants["variants"], parallel="fsdp"), clips),
-        ("context_ddp", variants["context"], clips),
-        ("context_fsdp", looped(variants["context"], parallel="fsdp", accumulate=2), clips),
-    ):
-        (root / f"{name}.json").write_text(changed.model_dump_json())
-        triples.append(f"{root / name}={root / f'{name}.json'}={corpus}")
-    said = ended_well(torchrun(SCRIPT, *triples))
+    shared = {
+        "ddp": (looped(config, accumulate=2), small_corpus),
+        "fsdp": (looped(config, parallel="fsdp", activation_checkpointing=True), small_corpus),
+        "one_then_fsdp": (looped(config, parallel="fsdp"), small_corpus),
+        "variants_ddp": (looped(variants["variants"], accumulate=3), clips),
+        "variants_fsdp": (looped(variants["variants"], parallel="fsdp"), clips),
+        "context_ddp": (variants["context"], clips),
+        "context_fsdp": (looped(variants["context"], parallel="fsdp", accumulate=2), clips),
+    }
+    said = ended_well(torchrun(SCRIPT, *train_together.triples(root, shared)))
     assert "resumed with another loop.parallel ddp -> fsdp, equal up to rounding" in said
     assert "resumed with another number of processes (1 -> 2)" in said
     return root

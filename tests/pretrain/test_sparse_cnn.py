@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import train_together
-from in_double import in_double
+from in_double import SMALL_NORMS, in_double, small_lite
 from safetensors import safe_open
 from safetensors.torch import load_file
-from together import ended_well, losses, torchrun
+from together import losses
 
 from usfmae.base.config import make_config, with_settings
 from usfmae.base.errors import FolderError, SettingError, WeightsError
@@ -40,7 +39,7 @@ NAME = "efficientnet-lite0"
 LITE_MEAN, LITE_STD = (127 / 255,), (128 / 255,)
 SHARED = ["global_batch=5", "epochs=0.75", "loop.checkpoint_steps=9", "watch.every_epochs=9",
           "watch.num_pictures=0", "watch.utilisation=false"]  # fmt: skip
-"""3 steps of 5 images, which two processes share as 2 and 3: torch has no fast convolutions for doubles."""
+"""3 steps of 5 images, which two processes share as 2 and 3."""
 
 
 @pytest.fixture(scope="module")
@@ -80,18 +79,14 @@ def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(run, config, 
 
 
 @pytest.fixture(scope="module")
-def together(config, small_corpus, tmp_path_factory) -> Path:
-    """The same run by one process and by two, with DDP and with FSDP2, in double precision."""
+def together(config, small_corpus, pair, tmp_path_factory) -> Path:
+    """The same run by one process and by two, with DDP and with FSDP2; small, in double precision."""
     root = tmp_path_factory.mktemp("together")
     shared = with_settings(config, SHARED)
-    with in_double():
+    with small_lite(), in_double():
         pretrain(shared, small_corpus, root / "one")
-    triples = []
-    for name in ("ddp", "fsdp"):
-        changed = with_settings(shared, [f"loop.parallel={name}"])
-        (root / f"{name}.json").write_text(changed.model_dump_json())
-        triples.append(f"{root / name}={root / f'{name}.json'}={small_corpus}")
-    ended_well(torchrun(Path(train_together.__file__), *triples))
+    parallel = {name: with_settings(shared, [f"loop.parallel={name}"]) for name in ("ddp", "fsdp")}
+    pair.train(root, {name: (changed, small_corpus) for name, changed in parallel.items()})
     return root
 
 
@@ -102,7 +97,7 @@ def test_two_processes_do_what_one_does(together, name):
     assert two == pytest.approx(one, abs=1e-6)
     single, shared = (load_file(together / each / "weights.safetensors") for each in ("one", name))
     running = [key for key in single if "running" in key]
-    assert len(running) > 90
+    assert len(running) == 2 * SMALL_NORMS
     for key in running:
         assert torch.allclose(single[key], shared[key], rtol=1e-6, atol=1e-6), key
 

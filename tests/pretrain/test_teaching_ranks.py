@@ -5,32 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
-import train_together
-from together import ended_well, torchrun
 
 from usfmae.base.config import with_settings
 from usfmae.base.input_spec import InputSpec
 from usfmae.engine.metrics_log import read_metrics
-from usfmae.models import vit
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
 from usfmae.models.weights import save_encoder
 from usfmae.pretrain.run import pretrain
 
-SCRIPT = Path(train_together.__file__)
 TOLERANCE = 1e-6
 PARTS = ("loss", "loss_pixels", "loss_features", "loss_pooled")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_networks():
-    """Those of the processes that torchrun starts."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(vit.SIZES, "ti", train_together.SMALL)
-        yield
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")
-def runs(small_config, small_corpus, clips, tmp_path_factory) -> Path:
+def runs(small_config, small_corpus, clips, pair, tmp_path_factory) -> Path:
     """8 steps of 9 images, which two processes share as 4 and 5."""
     root = tmp_path_factory.mktemp("taught")
     network = VisionTransformer(ViTConfig(image_px=32, patch_px=8))
@@ -45,17 +35,14 @@ def runs(small_config, small_corpus, clips, tmp_path_factory) -> Path:
         "file": ["model.teacher.kind=file", f"model.teacher.weights={root / 'teacher.safetensors'}"],
         "self": [*own, "model.hiding.kind=sector"],
     }
-    triples = []
+    shared = {}
     for kind, more in kinds.items():
         config = with_settings(small_config, [*words, *more])
         pretrain(config, clips, root / kind)
-        for name, how in (
-            ("ddp", ["loop.accumulate=2"]),
-            ("fsdp", ["loop.parallel=fsdp", "loop.accumulate=2"]),
-        ):
-            (root / f"{kind}_{name}.json").write_text(with_settings(config, how).model_dump_json())
-            triples.append(f"{root / f'{kind}_{name}'}={root / f'{kind}_{name}.json'}={clips}")
-    ended_well(torchrun(SCRIPT, *triples))
+        for name in ("ddp", "fsdp"):
+            how = [f"loop.parallel={name}", "loop.accumulate=2"]
+            shared[f"{kind}_{name}"] = (with_settings(config, how), clips)
+    pair.train(root, shared)
     return root
 
 
