@@ -22,10 +22,9 @@ def test_every_fact_is_written_and_unknown_is_null(name):
     written = yaml.safe_load(card_text(name))
     assert all_cards()[name].id == name
     for fact in written:
+        others = yaml.dump({key: written[key] for key in written if key != fact}, Dumper=yaml.CSafeDumper)
         with pytest.raises(SettingError, match=rf"there\.yaml: {fact}: Field required"):
-            card_from_yaml(
-                yaml.safe_dump({key: written[key] for key in written if key != fact}), place="there.yaml"
-            )
+            card_from_yaml(others, place="there.yaml")
 
 
 def test_published_counts():
