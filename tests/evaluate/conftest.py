@@ -1,16 +1,15 @@
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from small_networks import small_networks
 
 from usfmae.base.input_spec import InputSpec
 from usfmae.datasets.fake import fake_dataset
 from usfmae.evaluate.protocol import Task, TaskConfig, load_task
-from usfmae.models import vit
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
 from usfmae.models.weights import save_encoder
 
@@ -18,17 +17,9 @@ TINY = ViTConfig(size="ti", image_px=16, patch_px=8)
 """4 patches."""
 
 
-@contextmanager
-def shrunk_networks() -> Iterator[None]:
-    """Make ViT-Ti 48 wide and 3 layers deep: the same code, but its checkpoints are not 65 MB."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(vit.SIZES, "ti", (48, 3, 3))
-        yield
-
-
 @pytest.fixture(scope="module", autouse=True)
-def _shrunk_networks() -> Iterator[None]:
-    with shrunk_networks():
+def _small_networks() -> Iterator[None]:
+    with small_networks():
         yield
 
 
@@ -67,7 +58,7 @@ def fake_screens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a tiny encoder."""
-    with shrunk_networks():
+    with small_networks():
         encoder = VisionTransformer(TINY)
     start_weights(encoder, torch.Generator().manual_seed(7))
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"

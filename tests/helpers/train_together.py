@@ -5,8 +5,8 @@ or forks two processes for each job it is given (see `pair`).
     torchrun --nproc-per-node 2 train_together.py pretrain ...
     train_together.py serve
 
-An OUT that exists is gone on with. Networks are `SMALL`: processes that share two cores would spend minutes
-on the sums of gradients. Convolutional ones train in double precision (`in_double`).
+An OUT that exists is gone on with. Networks are small (`small_networks`): processes that share two cores
+would spend minutes on the sums of gradients. Convolutional ones train in double precision (`in_double`).
 """
 
 import json
@@ -21,18 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from in_double import in_double, small_lite
+from small_networks import small_networks
 
 from usfmae.base.launch import launched
 from usfmae.base.logs import set_up_logging
 from usfmae.cli.main import main
 from usfmae.engine.loop import Batch
-from usfmae.models import vit
 from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.run import pretrain
 from usfmae.pretrain.step import PretrainBatches
-
-SMALL = (48, 3, 3)
-"""Width, layers and heads of a network of size "ti" here."""
 
 PAUSE_S = 0.2
 """Before each batch of the slow `usfmae`, so that there is time to kill it."""
@@ -111,11 +108,11 @@ def forked(job: dict[str, Any], rank: int) -> int:
 
 
 if __name__ == "__main__":
-    vit.SIZES["ti"] = SMALL
-    if sys.argv[1] == "serve":
-        serve()
-    elif sys.argv[1] == "pretrain":
-        slow_down()
-        sys.exit(main(sys.argv[1:]))
-    else:
-        train_all(sys.argv[1:])
+    with small_networks():
+        if sys.argv[1] == "serve":
+            serve()
+        elif sys.argv[1] == "pretrain":
+            slow_down()
+            sys.exit(main(sys.argv[1:]))
+        else:
+            train_all(sys.argv[1:])

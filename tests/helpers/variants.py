@@ -14,7 +14,7 @@ VARIANTS = {
     "plain pixels": ["model.normalised_pixels=false"],
     "part": ["model.decoder.predict_ratio=0.5"],
     "cross": ["model.decoder.kind=cross", "model.decoder.predict_ratio=0.4"],
-    "cross, layers": ["model.decoder.kind=cross", "model.decoder.layers_seen=4"],
+    "cross, layers": ["model.decoder.kind=cross", "model.decoder.layers_seen=2"],
     "context": ["model.context=clip"],
     "context, cross": ["model.context=clip", "model.decoder.kind=cross", "model.hiding.kind=sector"],
     "pairs": [

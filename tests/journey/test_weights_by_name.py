@@ -7,14 +7,16 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
+from small_networks import SMALL
 from variants import draw_clips
 
 from usfmae.base.files import file_sha256
 from usfmae.cli.main import main
 from usfmae.datasets.fake import fake_dataset
 
-SMALL = ["model.encoder.image_px=32", "model.encoder.patch_px=8", "global_batch=8", "epochs=1", "threads=1",
+SHORT = ["model.encoder.image_px=32", "model.encoder.patch_px=8", "global_batch=8", "epochs=1", "threads=1",
          "watch.every_epochs=9", "watch.num_pictures=2"]  # fmt: skip
+README = "import usfmae; print(usfmae.load('usfmae_s16'))"
 QUICK = ["--set", "threads=1", "--set", "bootstrap.num_resamples=100"]
 
 
@@ -22,7 +24,7 @@ def run(*words) -> int:
     return main([str(word) for word in words])
 
 
-def small(settings=SMALL):
+def small(settings=SHORT):
     return [word for setting in settings for word in ("--set", setting)]
 
 
@@ -141,9 +143,9 @@ def test_embed_writes_a_table_and_names_what_it_could_not_read(made, shelf, tmp_
 
 
 def test_the_line_of_the_readme_works_in_a_process_of_its_own(shelf):
-    asked = "import usfmae; print(usfmae.load('usfmae_s16'))"
+    asked = f"from usfmae.models.vit import SIZES; SIZES['ti'] = {SMALL}; {README}"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("usfmae_s16\n  network    ViT-Ti/8, 5.")
+    assert done.stdout.startswith("usfmae_s16\n  network    ViT-Ti/8, 0.1 M parameters, embeddings of 48\n")
     assert file_sha256(shelf / "usfmae_s16.safetensors") in done.stdout
     assert done.stderr == ""
 

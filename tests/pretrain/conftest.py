@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import train_together
 from pair import Pair
+from small_networks import small_networks
 from teachers import LITE, SELF, drawn_vit, of_file
 from variants import draw_clips
 
@@ -17,10 +17,15 @@ from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.sources import Source
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
-from usfmae.models import vit
 from usfmae.models.mae import DecoderConfig, MaeConfig
 from usfmae.models.vit import ViTConfig
 from usfmae.pretrain.config import PretrainConfig, WatchConfig
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_networks() -> Iterator[None]:
+    with small_networks():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -94,14 +99,6 @@ def short(small_config):
     """3 steps and a checkpoint after 2, when the average is no longer the network itself."""
     words = ["epochs=1.2", "loop.checkpoint_steps=2", "watch.num_pictures=0", "watch.utilisation=false"]
     return with_settings(small_config, words)
-
-
-@pytest.fixture(scope="module")
-def small_networks() -> Iterator[None]:
-    """A network of size "ti" is what it is in processes that train together."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(vit.SIZES, "ti", train_together.SMALL)
-        yield
 
 
 @pytest.fixture(scope="session")

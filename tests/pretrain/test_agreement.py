@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import train_together
 from plug import plug_pulled
 from safetensors.torch import load_file
 from shown import shown
+from small_networks import SMALL
 from together import losses
 
 from usfmae.base.config import with_settings
@@ -33,9 +33,6 @@ TOLERANCES = {"loss": 1e-6} | dict.fromkeys(
 """Between one process and two, over six steps; a part before its weight moves more than their sum."""
 
 WHOLE = ["augment.scale=[1, 1]", "augment.aspect=[1, 1]", "augment.flip_across=0"]
-
-
-pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +138,7 @@ def test_the_projector_is_kept_in_checkpoints_and_thrown_away_with_the_decoder(r
     for run in ("one", "fsdp"):
         assert not [name for name in load_file(runs / run / "weights.safetensors") if "projector" in name]
     kept = load_file(find_checkpoints(runs / "one")[-1].path / "model.safetensors")
-    assert kept["projector.0.weight"].shape == (16, train_together.SMALL[0])
+    assert kept["projector.0.weight"].shape == (16, SMALL[0])
     alone, shards = (network_of(runs / run, config).projector for run in ("one", "fsdp"))
     for one, two in zip(alone.parameters(), shards.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-4)

@@ -30,9 +30,6 @@ EVERY_VARIANT = [
 CONTEXT = ["model.context=clip", "model.loss_in=sector"]
 
 
-pytestmark = pytest.mark.usefixtures("small_networks")
-
-
 @pytest.fixture(scope="module")
 def config(small_config) -> PretrainConfig:
     """20 steps of 9 images, which two processes share as 4 and 5."""

@@ -9,7 +9,6 @@ from usfmae.base.errors import SettingError, WeightsError
 from usfmae.corpus.shards import open_corpus
 from usfmae.engine.devices import to_input
 from usfmae.engine.loss_parts import total_of
-from usfmae.models import vit
 from usfmae.models.cnn_weights import LITE_INPUT
 from usfmae.models.mae import MaeOutput, MaskedAutoencoder
 from usfmae.models.teacher import standardised
@@ -17,14 +16,6 @@ from usfmae.models.vit import start_weights
 from usfmae.pretrain.run import pretrain
 from usfmae.pretrain.step import PretrainBatches, PretrainStep
 from usfmae.pretrain.teaching import FrozenTeacher, open_teaching
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_networks():
-    """What is tested here does not depend on size."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(vit.SIZES, "ti", (48, 3, 3))
-        yield
 
 
 def test_the_teacher_of_itself_is_the_student_and_then_its_average(short):

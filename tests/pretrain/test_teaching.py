@@ -14,20 +14,11 @@ from usfmae.base.errors import FolderError
 from usfmae.base.files import file_sha256
 from usfmae.engine.checkpoint import find_checkpoints
 from usfmae.engine.metrics_log import read_metrics
-from usfmae.models import vit
 from usfmae.models.cnn_weights import imagenet_file
 from usfmae.models.mae import MaskedAutoencoder
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
 from usfmae.pretrain.run import pretrain
 from usfmae.pretrain.run_folder import load_run_config
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_networks():
-    """What is tested here does not depend on size."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(vit.SIZES, "ti", (48, 3, 3))
-        yield
 
 
 def same_weights(one, two) -> bool:

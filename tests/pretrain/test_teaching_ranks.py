@@ -16,8 +16,6 @@ from usfmae.pretrain.run import pretrain
 TOLERANCE = 1e-6
 PARTS = ("loss", "loss_pixels", "loss_features", "loss_pooled")
 
-pytestmark = pytest.mark.usefixtures("small_networks")
-
 
 @pytest.fixture(scope="module")
 def runs(small_config, small_corpus, clips, pair, tmp_path_factory) -> Path:
