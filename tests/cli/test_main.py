@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from small_networks import small_networks as small
 
 from usfmae.cli.main import main
 from usfmae.datasets.fake import fake_dataset
@@ -35,6 +36,12 @@ def run(*words) -> int:
     return main([str(word) for word in words])
 
 
+@pytest.fixture
+def small_networks():
+    with small():
+        yield
+
+
 def test_files_become_a_corpus_a_run_and_a_result(scans, tmp_path, capsys):
     labelled = fake_dataset("folder", tmp_path / "labelled", num_patients=18)
     corpus, out, result = tmp_path / "corpus", tmp_path / "run", tmp_path / "knn"
@@ -60,6 +67,7 @@ def test_files_become_a_corpus_a_run_and_a_result(scans, tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_an_encoder_is_shown_pictures_as_it_has_learnt_to_see_them(scans, tmp_path, capsys):
     labelled = fake_dataset("folder", tmp_path / "labelled", num_patients=18)
     corpus, out = tmp_path / "corpus", tmp_path / "run"

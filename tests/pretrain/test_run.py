@@ -35,8 +35,8 @@ def test_a_run_says_everything_about_itself(finished, small_corpus, small_config
     assert (record["status"], record["total_steps"], record["steps_done"]) == ("finished", 8, 8)
     assert record["made_by"]["inputs"] == {"corpus": open_corpus(small_corpus).sha256}
     assert load_run_config(out) == small_config.model_copy(update={"augment_on": "cpu"})
-    # 48 wide, 3 layers. Patch: 64 x 48 + 48; block: 48 x 144 + 144, 48 x 48 + 48, 2 x 48 x 192 + 240, 4 x 48.
-    assert record["num_parameters"]["encoder"] == 3120 + 48 + 3 * (7056 + 2352 + 18_672 + 192) + 96
+    # 48 wide, 3 layers. Patch: 64 x 48 + 48; class and 17 places; block: 7056 + 2352 + 18,672 + 192.
+    assert record["num_parameters"]["encoder"] == 3120 + 18 * 48 + 3 * (7056 + 2352 + 18_672 + 192) + 96
 
 
 def test_the_loss_falls(finished):
@@ -91,7 +91,7 @@ def test_a_run_starts_from_an_earlier_one_and_says_what_it_loaded(
     finished, small_config, small_corpus, tmp_path
 ):
     record = pretrain(small_config, small_corpus, tmp_path / "on", weights=finished[0])
-    assert record["weights"]["loaded"]["loaded"] == 150
+    assert record["weights"]["loaded"]["loaded"] == 6 + 3 * 12  # 12 tensors a block
     assert record["weights"]["loaded"]["fresh"] == []
     assert record["weights"]["decoder"]["checkpoint"] == str(finished[0] / "checkpoints/step_00000008")
     assert set(record["made_by"]["inputs"]) == {"corpus", "weights", "decoder"}
