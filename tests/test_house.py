@@ -8,7 +8,10 @@ import tomllib
 from pathlib import Path, PurePosixPath
 
 import pytest
+import torch
+from jaxtyping import TypeCheckError
 
+from usfmae.models.patches import patchify
 from usfmae.models.shipped import MAX_SHIPPED_BYTES, shipped_file, shipped_names
 
 ROOT = Path(__file__).parent.parent
@@ -76,6 +79,11 @@ def test_the_package_itself_starts_without_torch_or_any_room():
     asked = "import sys, usfmae; print([n for n in sys.modules if n == 'torch' or n.startswith('usfmae.')])"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_shapes_in_signatures_are_checked_while_the_tests_run():
+    with pytest.raises(TypeCheckError, match="images"):
+        patchify(torch.zeros(2, 2), 2)
 
 
 def test_every_room_is_in_the_table():

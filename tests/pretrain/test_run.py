@@ -35,7 +35,7 @@ def test_a_run_says_everything_about_itself(finished, small_corpus, small_config
     assert (record["status"], record["total_steps"], record["steps_done"]) == ("finished", 8, 8)
     assert record["made_by"]["inputs"] == {"corpus": open_corpus(small_corpus).sha256}
     assert load_run_config(out) == small_config.model_copy(update={"augment_on": "cpu"})
-    # 48 wide, 3 layers. Patch: 64 x 48 + 48; class: 48; block: queries to values, their sum, MLP, norms; norm.
+    # 48 wide, 3 layers. Patch: 64 x 48 + 48; class: 48; block: attention in and out, MLP, norms; last norm.
     assert record["num_parameters"]["encoder"] == 3120 + 48 + 3 * (7056 + 2352 + 18_672 + 192) + 96
 
 
