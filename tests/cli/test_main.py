@@ -95,7 +95,7 @@ def test_a_labelled_set_is_held_out_by_content(scans, tmp_path):
     assert run(*words, "--hold-out", f"folder={labelled}") == 0
     record = json.loads((tmp_path / "corpus" / "corpus.json").read_text())
     assert record["num_images"] == 24
-    assert record["held_out"]["folder"]["found_in_pool"] == 1
+    assert record["held_out"][labelled.name]["found_in_pool"] == 1
 
 
 @pytest.mark.parametrize(
