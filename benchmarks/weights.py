@@ -1,0 +1,84 @@
+"""What docs/results/weights.md holds of an encoder besides the comparison.
+
+    labels    linear probes with 1 to 100 % of the labels, several draws; the comparison's page has the figure
+    devices   BUS-BRA with one device left out at a time: neighbours, linear probe and fine-tuning
+
+Both are plans for `usfmae evaluate compare` with the encoders named, the first one's network from scratch,
+and EfficientNet-Lite0 as ImageNet left it. Resumable: the same command goes on.
+
+Run:  USFMAE_DATA=... python benchmarks/weights.py labels|devices --encoder NAME=WEIGHTS [...] --out OUT
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from usfmae.base.files import write_text
+from usfmae.cli.main import main as usfmae
+
+LABEL_RATIOS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+def labels_plan() -> dict[str, Any]:
+    """Linear probes with ever more labels; every seed draws others."""
+    ways = [{"method": "linear-probe", "label_ratio": ratio, "settings": BALANCED} for ratio in LABEL_RATIOS]
+    return {"tasks": [{"name": "bus-bra"}, {"name": "mmotu-2d"}], "ways": ways}
+
+
+def devices_plan(epochs: float) -> dict[str, Any]:
+    """One device tested, the others learnt from; the smallest, of 19 images, is only learnt from."""
+    settings = ["task.leave_out=device"]
+    tested = [
+        "device-ge-logiq-5-10-12mhz",
+        "device-ge-logiq-7-10-14mhz",
+        "device-toshiba-aplio-300-12-14-mhz",
+    ]
+    ways = [
+        {"method": "knn"},
+        {"method": "linear-probe", "settings": BALANCED},
+        {"method": "finetune", "settings": [f"epochs={epochs:g}"]},
+    ]
+    return {"tasks": [{"name": "bus-bra", "settings": settings, "folds": tested}], "ways": ways}
+
+
+BALANCED = ["balanced=true"]
+
+
+def main() -> None:
+    """Write the plan and run what is missing of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("study", choices=("labels", "devices"))
+    parser.add_argument("--encoder", action="append", required=True, metavar="NAME=WEIGHTS")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--fine-epochs", type=float, default=6)
+    parser.add_argument("--cnn-px", type=int, default=128)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--frozen-only", action="store_true", help="without fine-tuning")
+    chosen = parser.parse_args()
+    named = [dict(zip(("name", "weights"), pair.split("=", 1), strict=True)) for pair in chosen.encoder]
+    rivals = [
+        {"name": "scratch", "weights": "scratch", "like": named[0]["weights"]},
+        {
+            "name": "EfficientNet-Lite0 ImageNet",
+            "encoder": "efficientnet-lite0",
+            "weights": "imagenet",
+            "licence": "Apache-2.0",
+            "settings": [f"image_px={chosen.cnn_px}"],
+        },
+    ]
+    plan = labels_plan() if chosen.study == "labels" else devices_plan(chosen.fine_epochs)
+    ways = [way for way in plan["ways"] if not (chosen.frozen_only and way["method"] == "finetune")]
+    plan |= {"encoders": [*named, *rivals], "ways": ways, "seeds": chosen.seeds}
+    out = chosen.out / chosen.study
+    file = chosen.out / f"{chosen.study}.yaml"
+    write_text(file, yaml.safe_dump(plan, sort_keys=False))
+    words = ["evaluate", "compare", str(file), "--data", os.environ["USFMAE_DATA"], "--out", str(out)]
+    raise SystemExit(usfmae([*words, "--jobs", str(chosen.jobs), *(["--resume"] if out.exists() else [])]))
+
+
+if __name__ == "__main__":
+    main()
