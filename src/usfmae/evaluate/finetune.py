@@ -24,10 +24,11 @@ from usfmae.evaluate.contamination import PretrainingPool, check_contamination
 from usfmae.evaluate.finetune_config import FinetuneConfig
 from usfmae.evaluate.fold_folders import fold_facts, fold_folder, gather_metrics, learn_each_split
 from usfmae.evaluate.fold_training import class_probabilities, train_on_split
+from usfmae.evaluate.method_config import heeded_start, start_of
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, VALIDATION_FILE, read_predictions, write_predictions
 from usfmae.evaluate.protocol import Task
 from usfmae.evaluate.result import RESULT_FILE, FoldResult, finish_result, fold_predictions, open_result
-from usfmae.evaluate.start import Weights, heed_licence, open_start, warn_of_other_showing
+from usfmae.evaluate.start import Weights
 from usfmae.models.classifier import Classifier, save_classifier
 
 log = get_logger(__name__)
@@ -76,18 +77,7 @@ def finetune(
     """
     where = pick_device(device)
     set_up_cpu(config.threads)
-    start = open_start(
-        weights,
-        network=config.network,
-        encoder=config.encoder,
-        like=like,
-        image_px=config.image_px,
-        fit=task.config.fit,
-        crop=task.config.crop,
-        seed=config.seed,
-    )
-    warn_of_other_showing(start, fit=task.config.fit, crop=task.config.crop)
-    heed_licence(start, encoder=config.encoder, use=config.use)
+    start = heeded_start(config, task, weights, like=like, seed=config.seed)
     record = open_result(
         out,
         task,
@@ -139,17 +129,7 @@ def _train_and_test(
     where: torch.device,
 ) -> dict[str, Any]:
     seed = seed_for(config.seed, "split", split.name)
-    start = open_start(
-        weights,
-        network=config.network,
-        encoder=config.encoder,
-        like=like,
-        image_px=config.image_px,
-        drop_path=config.drop_path,
-        fit=task.config.fit,
-        crop=task.config.crop,
-        seed=seed,
-    )
+    start = start_of(config, task, weights, like=like, seed=seed, drop_path=config.drop_path)
     generator = torch.Generator().manual_seed(seed_for(seed, "classifier"))
     module = Classifier(
         start.encoder, len(task.classes), pool=config.pool, norm=config.head_norm, generator=generator

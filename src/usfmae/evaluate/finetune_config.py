@@ -2,45 +2,21 @@
 
 from pydantic import Field
 
-from usfmae.base.config import Config
 from usfmae.engine.ema import EmaConfig
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
-from usfmae.evaluate.protocol import TaskConfig
-from usfmae.evaluate.start import Use, Weights
-from usfmae.evaluate.statistics import BootstrapConfig
-from usfmae.models.classifier import HeadNorm, PoolName
+from usfmae.evaluate.method_config import EncoderUseConfig
+from usfmae.evaluate.start import Weights
+from usfmae.models.classifier import HeadNorm
 from usfmae.models.encoders import CNN_NAMES, EncoderName
-from usfmae.models.vit import ViTConfig
 
 
-class FinetuneConfig(Config):
+class FinetuneConfig(EncoderUseConfig):
     """A ViT with a linear classifier, trained whole on each split.
 
     The defaults suit pretrained transformers; `finetune_defaults` gives those of other networks and starts.
     """
-
-    task: TaskConfig = TaskConfig()
-    """Which images are learnt from and which are tested."""
-
-    bootstrap: BootstrapConfig = BootstrapConfig()
-    """Intervals."""
-
-    encoder: EncoderName = "vit"
-    """Which network; those of others are there to compare with."""
-
-    use: Use = "research"
-    """What the result is for: "commercial" refuses weights whose licence does not allow it."""
-
-    network: ViTConfig = ViTConfig(size="ti", image_px=128)
-    """Shape of a random start; weights bring their own."""
-
-    image_px: int | None = Field(default=None, ge=8)
-    """Input side in pixels; None for that of the weights."""
-
-    pool: PoolName = "mean"
-    """How tokens become one vector; "mean" does better after MAE (He et al. 2022)."""
 
     head_norm: HeadNorm = "batch"
     """What the pooled vector passes before the classifier: a batch norm without parameters, as in MAE's
@@ -93,9 +69,6 @@ class FinetuneConfig(Config):
 
     seed: int = Field(default=0, ge=0)
     """Of the start, the order, the crops and the skipped blocks; the splits have their own."""
-
-    threads: int | None = Field(default=None, ge=1)
-    """CPU threads; None for all that this process may use."""
 
     def model_post_init(self, _context: object) -> None:
         at_once = self.batch // self.loop.accumulate

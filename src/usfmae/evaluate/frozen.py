@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, Float64
 from pydantic import Field
 
-from usfmae.base.config import Config
 from usfmae.base.files import read_json, write_by
 from usfmae.base.logs import get_logger, progress_bar
 from usfmae.base.seeds import seed_for
@@ -23,13 +22,10 @@ from usfmae.evaluate.features import FeatureStore, encode_images
 from usfmae.evaluate.fold_training import balancing_weights
 from usfmae.evaluate.knn import knn_probabilities
 from usfmae.evaluate.linear_probe import fit_linear_probe
-from usfmae.evaluate.protocol import Task, TaskConfig
+from usfmae.evaluate.method_config import EncoderUseConfig, heeded_start
+from usfmae.evaluate.protocol import Task
 from usfmae.evaluate.result import RESULT_FILE, FoldResult, finish_result, fold_predictions, open_result
-from usfmae.evaluate.start import Use, Weights, heed_licence, open_start, warn_of_other_showing
-from usfmae.evaluate.statistics import BootstrapConfig
-from usfmae.models.classifier import PoolName
-from usfmae.models.encoders import EncoderName
-from usfmae.models.vit import ViTConfig
+from usfmae.evaluate.start import Weights
 
 log = get_logger(__name__)
 
@@ -46,38 +42,14 @@ Judge = Callable[[Features, Split], tuple[Told, dict[str, Any]]]
 """From the features of all images and a split to what tells classes apart there, and facts to report."""
 
 
-class FrozenConfig(Config):
-    """What both evaluations of a frozen encoder share."""
-
-    task: TaskConfig = TaskConfig()
-    """Which images are learnt from and which are tested."""
-
-    bootstrap: BootstrapConfig = BootstrapConfig()
-    """Intervals."""
-
-    encoder: EncoderName = "vit"
-    """Which network; those of others are there to compare with."""
-
-    use: Use = "research"
-    """What the result is for: "commercial" refuses weights whose licence does not allow it."""
-
-    network: ViTConfig = ViTConfig(size="ti", image_px=128)
-    """Shape of a random encoder, when the weights are "scratch"."""
-
-    image_px: int | None = Field(default=None, ge=8)
-    """Input side in pixels; None for that of the weights."""
-
-    pool: PoolName = "mean"
-    """How tokens become one vector."""
+class FrozenConfig(EncoderUseConfig):
+    """What all evaluations of a frozen encoder share."""
 
     precision: PrecisionName = "fp32"
     """Of the encoder."""
 
     seed: int = Field(default=0, ge=0)
     """Of a random encoder."""
-
-    threads: int | None = Field(default=None, ge=1)
-    """CPU threads; None for all that this process may use."""
 
 
 class KnnConfig(FrozenConfig):
@@ -250,18 +222,7 @@ def _evaluate(
     started = time.perf_counter()
     task, config, where = job.task, job.config, pick_device(job.device)
     set_up_cpu(config.threads)
-    start = open_start(
-        job.weights,
-        network=config.network,
-        encoder=config.encoder,
-        like=job.like,
-        image_px=config.image_px,
-        fit=task.config.fit,
-        crop=task.config.crop,
-        seed=config.seed,
-    )
-    warn_of_other_showing(start, fit=task.config.fit, crop=task.config.crop)
-    heed_licence(start, encoder=config.encoder, use=config.use)
+    start = heeded_start(config, task, job.weights, like=job.like, seed=config.seed)
     record = open_result(
         job.out,
         task,

@@ -179,73 +179,70 @@ def open_start(
         SettingError: the patch does not divide `image_px`, `like` with another network than a ViT, or a
             published encoder without its file.
     """
-    start = _opened(weights, network, encoder, like, image_px, drop_path, fit, crop, seed)
+    start = _opened(_Asked(weights, network, encoder, like, image_px, drop_path, fit, crop, seed))
     card = card_of(weights) if isinstance(weights, Path) else None
     if card is None:
         return start
     return replace(start, card=card, licence=Licence(**card.content["licence"]))
 
 
-def _opened(
-    weights: Weights,
-    network: ViTConfig,
-    encoder: EncoderName,
-    like: Path | None,
-    image_px: int | None,
-    drop_path: float,
-    fit: Fit,
-    crop: Crop,
-    seed: int,
-) -> Start:
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of `open_start`."""
+
+    weights: Weights
+    network: ViTConfig
+    encoder: EncoderName
+    like: Path | None
+    image_px: int | None
+    drop_path: float
+    fit: Fit
+    crop: Crop
+    seed: int
+
+
+def _opened(asked: _Asked) -> Start:
+    encoder, weights = asked.encoder, asked.weights
     if encoder == "vit":
-        return _vit_start(weights, network, like, image_px, drop_path, fit, crop, seed)
-    if like is not None:
+        return _vit_start(asked)
+    if asked.like is not None:
         raise SettingError(
             f"--like gives the shape of a ViT; {encoder} has its own",
             hint="--set image_px=128 sets the input side",
         )
     if encoder in PUBLISHED_NAMES:
-        return _published_start(weights, encoder, image_px, drop_path, fit, crop)
+        return _published_start(asked)
     name = cast(CnnName, encoder)
     if weights == "scratch":
-        side = image_px or network.image_px
-        cnn = build_cnn(CnnConfig(name=name, channels=network.channels, drop_path=drop_path))
-        start_cnn(cnn, torch.Generator().manual_seed(seed_for(seed, "start")))
-        spec = InputSpec(image_px=side, channels=network.channels, fit=fit, crop=crop)
+        side, channels = asked.image_px or asked.network.image_px, asked.network.channels
+        cnn = build_cnn(CnnConfig(name=name, channels=channels, drop_path=asked.drop_path))
+        start_cnn(cnn, torch.Generator().manual_seed(seed_for(asked.seed, "start")))
+        spec = InputSpec(image_px=side, channels=channels, fit=asked.fit, crop=asked.crop)
         return Start(cnn.eval(), spec, "scratch", None)
     file = read_cnn(imagenet_file(name) if weights == "imagenet" else weights, name)
-    loaded = loaded_cnn(file, image_px=image_px, drop_path=drop_path)
+    loaded = loaded_cnn(file, image_px=asked.image_px, drop_path=asked.drop_path)
     log.info("%s: %s", file.path, loaded.report.summary())
     if file.is_ours:
         return Start(loaded.encoder, loaded.input_spec, "pretrained", loaded.sha256)
-    spec = loaded.input_spec.model_copy(update={"fit": fit, "crop": crop})
+    spec = loaded.input_spec.model_copy(update={"fit": asked.fit, "crop": asked.crop})
     return Start(loaded.encoder, spec, "imagenet", loaded.sha256, LICENCES[encoder])
 
 
-def _published_start(
-    weights: Weights, encoder: EncoderName, image_px: int | None, drop_path: float, fit: Fit, crop: Crop
-) -> Start:
+def _published_start(asked: _Asked) -> Start:
+    encoder, weights = asked.encoder, asked.weights
     if not isinstance(weights, Path):
         raise SettingError(
             f"{encoder} comes from its published file, not from {weights!r}",
             hint="--weights FILE; --encoder vit has a random start",
         )
-    loaded = load_published(weights, encoder, image_px=image_px, drop_path=drop_path)
+    loaded = load_published(weights, encoder, image_px=asked.image_px, drop_path=asked.drop_path)
     log.info("%s: %s", weights, loaded.report.summary())
-    spec = loaded.input_spec.model_copy(update={"fit": fit, "crop": crop})
+    spec = loaded.input_spec.model_copy(update={"fit": asked.fit, "crop": asked.crop})
     return Start(loaded.encoder, spec, "pretrained", loaded.sha256, LICENCES[encoder])
 
 
-def _vit_start(
-    weights: Weights,
-    network: ViTConfig,
-    like: Path | None,
-    image_px: int | None,
-    drop_path: float,
-    fit: Fit,
-    crop: Crop,
-    seed: int,
-) -> Start:
+def _vit_start(asked: _Asked) -> Start:
+    weights, network = asked.weights, asked.network
     if weights == "imagenet":
         raise SettingError(
             "no ImageNet weights of a ViT are on this machine",
@@ -253,15 +250,15 @@ def _vit_start(
             "efficientnet-lite0 --weights imagenet",
         )
     if weights != "scratch":
-        loaded = load_encoder(weights, image_px=image_px, drop_path=drop_path)
+        loaded = load_encoder(weights, image_px=asked.image_px, drop_path=asked.drop_path)
         log.info("%s: %s", weights, loaded.report.summary())
         return Start(loaded.encoder, loaded.input_spec, "pretrained", loaded.sha256)
-    spec = InputSpec(image_px=network.image_px, channels=network.channels, fit=fit, crop=crop)
-    if like is not None:
-        file = read_weights(like)
+    spec = InputSpec(image_px=network.image_px, channels=network.channels, fit=asked.fit, crop=asked.crop)
+    if asked.like is not None:
+        file = read_weights(asked.like)
         network, spec = file.config, file.input_spec
-    side = image_px or network.image_px
-    changes: dict[str, Any] = {"image_px": side, "drop_path": drop_path}
+    side = asked.image_px or network.image_px
+    changes: dict[str, Any] = {"image_px": side, "drop_path": asked.drop_path}
     vit = VisionTransformer(make_config(ViTConfig, network.model_dump() | changes))
-    start_weights(vit, torch.Generator().manual_seed(seed_for(seed, "start")))
+    start_weights(vit, torch.Generator().manual_seed(seed_for(asked.seed, "start")))
     return Start(vit.eval(), spec.model_copy(update={"image_px": side}), "scratch", None)
