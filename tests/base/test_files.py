@@ -136,6 +136,15 @@ def test_an_existing_folder_is_an_error_unless_asked(tmp_path):
     assert list(out.iterdir()) == []
 
 
+def test_the_hint_names_resume_only_where_there_is_one(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    for resumable in (True, False):
+        with pytest.raises(FolderError, match="exists already") as caught:
+            claim_folder(tmp_path, marker="run.json", resumable=resumable)
+        assert "--overwrite" in caught.value.hint
+        assert ("--resume" in caught.value.hint) == resumable
+
+
 def test_a_folder_of_somebody_else_is_never_deleted(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(FolderError, match=r"holds no run\.json, so it was not made by this command"):

@@ -22,6 +22,13 @@ def test_points_lie_where_the_axes_say():
     assert points(figure) == [(62, 254), (284, 12), (506, 133)]
 
 
+def test_a_value_of_x_is_marked_where_the_axis_says():
+    line = Line("", [-6, 6], [0, 1])
+    upright = 'class="chance" d="M284.0 12V254"'  # 0 is halfway between 62 and 506
+    assert upright in line_chart([line], mark_x=0, **SETTINGS)
+    assert 'class="chance"' not in line_chart([line], **SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [

@@ -122,7 +122,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
 
 
-def claim_folder(out: Path, *, marker: str, resume: bool = False, overwrite: bool = False) -> None:
+def claim_folder(
+    out: Path, *, marker: str, resume: bool = False, overwrite: bool = False, resumable: bool = True
+) -> None:
     """Make `out` ready to be written, by the one rule all stages share.
 
     A new or empty folder is made. One that exists is an error unless `resume` (go on there) or
@@ -135,6 +137,7 @@ def claim_folder(out: Path, *, marker: str, resume: bool = False, overwrite: boo
         marker: name of the JSON file by which the stage knows its own folder, `corpus.json`.
         resume: go on with what is there.
         overwrite: start again.
+        resumable: whether the command has `--resume`, for the hint.
 
     Raises:
         FolderError: the folder exists and neither was asked for, or is not one of ours.
@@ -145,9 +148,9 @@ def claim_folder(out: Path, *, marker: str, resume: bool = False, overwrite: boo
         raise FolderError(f"{out}: is a file, not a folder", hint="choose another --out")
     filled = out.is_dir() and any(out.iterdir())
     if filled and not resume and not overwrite:
+        resuming = "--resume goes on there, " if resumable else ""
         raise FolderError(
-            f"{out}: exists already",
-            hint="--resume goes on there, --overwrite starts again, or choose another --out",
+            f"{out}: exists already", hint=f"{resuming}--overwrite starts again, or choose another --out"
         )
     others = sorted(path.name for path in out.iterdir() if not _is_partial(path)) if filled else []
     if others and not (out / marker).exists():

@@ -67,6 +67,7 @@ def line_chart(
     ratio: bool = False,
     square: bool = False,
     diagonal: bool = False,
+    mark_x: Number | None = None,
 ) -> str:
     """Curves over a common axis, with a legend below if there are several.
 
@@ -80,6 +81,7 @@ def line_chart(
         ratio: y lies between 0 and 1, and so does its axis.
         square: as high as wide.
         diagonal: draw the line of chance.
+        mark_x: where an upright line is drawn, such as at the amount that changes nothing.
 
     Returns:
         HTML of a figure.
@@ -94,6 +96,8 @@ def line_chart(
     parts = [frame.axes()]
     if diagonal:
         parts.append(f'<path class="chance" d="{frame.path([0, 1], [0, 1])}"/>')
+    if mark_x is not None:
+        parts.append(f'<path class="chance" d="M{frame.x(mark_x):.1f} {TOP}V{height - BOTTOM}"/>')
     for number, line in enumerate(drawn):
         colour = f"c{number % NUM_COLOURS}"
         if line.low is not None and line.high is not None:
