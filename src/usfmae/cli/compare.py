@@ -108,7 +108,7 @@ def _say(record: dict[str, Any]) -> None:
     heads = "  ".join(name.ljust(wide[name]) for name in names)
     typer.echo(f"{heads} {'macro-F1':>24} {'AUROC':>24}")
     for entry in record["entries"]:
-        shown = [_interval(entry["metrics"][name]) for name in ("macro_f1", "auroc")]
+        shown = [interval_words(entry["metrics"][name]) for name in ("macro_f1", "auroc")]
         said = "  ".join(entry[name].ljust(wide[name]) for name in names)
         typer.echo(f"{said} {shown[0]:>24} {shown[1]:>24}")
     for one in record["comparisons"]:
@@ -116,13 +116,14 @@ def _say(record: dict[str, Any]) -> None:
             holm = one["p_holm"]
             p = "p -" if holm is None else "p < 0.001" if holm < 0.001 else f"p {holm:.3f}"
             where = "  ".join(one[name].ljust(wide[name]) for name in ("task", "way"))
-            change = _interval(one["difference"], signed=True)
+            change = interval_words(one["difference"], signed=True)
             typer.echo(f"{where}  {one['first']} - {one['rival']}: {change}, {p} (Holm)")
     for cell, reason in record["cells"]["failed"].items():
         typer.echo(f"failed: {cell}: {reason}", err=True)
 
 
-def _interval(metric: dict[str, Any], *, signed: bool = False) -> str:
+def interval_words(metric: dict[str, Any], *, signed: bool = False) -> str:
+    """`value [low, high]` as text, with signs for a difference."""
     sign = "+" if signed else ""
     if metric["value"] is None:
         return "-"

@@ -14,10 +14,12 @@ from usfmae.base.errors import UsfmaeError
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.launch import launched
 from usfmae.base.logs import console, set_up_logging
-from usfmae.cli import card, compare, corpus, datasets, demo, embed, evaluate, pretrain, segment
+from usfmae.cli import card, compare, corpus, datasets, demo, embed, evaluate, pretrain, segment, shifts
 
 INTERRUPTED = 130
 RESUMABLE = {"demo", "corpus", "pretrain", "evaluate", "embed"}
+SHORT = {"shifts"}
+"""What takes minutes and has no `--resume`."""
 
 app = typer.Typer(
     name="usfmae",
@@ -34,6 +36,7 @@ app.command("pretrain")(pretrain.pretrain)
 app.command("recipes")(pretrain.recipes)
 evaluate.app.command("segment")(segment.segment)
 evaluate.app.command("compare")(compare.compare)
+evaluate.app.command("shifts")(shifts.shifts)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("embed")(embed.embed)
 app.command("card")(card.card)
@@ -93,7 +96,7 @@ def _stopped(words: list[str], message: str) -> int:
         _say("hint", "go on with the same torchrun command and --resume")
         return INTERRUPTED
     again = words if "--resume" in words else [w for w in words if w != "--overwrite"] + ["--resume"]
-    if RESUMABLE & set(words[:2]):
+    if RESUMABLE & set(words[:2]) and not SHORT & set(words[:3]):
         _say("hint", f"go on with: usfmae {shlex.join(again)}")
     return INTERRUPTED
 
