@@ -2,9 +2,9 @@
 
 Nothing is trained or chosen. The test images of a split are changed by each amount of each shift
 (`images.shifts`) and shown to the classifier that was kept of that split; the answers of all splits are
-scored together, and against those for the pictures as they are on the same draws of patients. The idea is that of
-corruption benchmarks (Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations", ICLR), with what differs between scanners and operators in place of weather.
+scored together, and against those for the pictures as they are on the same draws of patients. The idea is
+that of corruption benchmarks (Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to
+Common Corruptions and Perturbations", ICLR), with what differs between scanners in place of weather.
 
     OUT/shifts.json     everything, with made_by
         shifts.csv      one row per contender, shift and amount
@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from usfmae.base.config import Config
 from usfmae.base.files import claim_folder, write_json, write_text
@@ -76,7 +76,7 @@ class ShiftsConfig(Config):
 
     @field_validator(*SHIFTS)
     @classmethod
-    def _possible(cls, amounts: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+    def _possible(cls, amounts: tuple[float, ...], info: Any) -> tuple[float, ...]:
         """Sorted, each once, without the one that changes nothing, which is always there."""
         shift = SHIFTS[str(info.field_name)]
         low, high = shift.limits
@@ -241,8 +241,8 @@ def _no_difference(metrics: dict[str, Any]) -> dict[str, Any]:
 def _notes(tested: Sequence[Answers]) -> list[str]:
     """What a reader has to know before curves are compared."""
     notes = [
-        f"The pictures as they are give the probabilities of the results again, up to {TOLERANCE:g}; how far "
-        "they are apart stands with each contender."
+        "The pictures as they are give the probabilities of the results again (more than "
+        f"{TOLERANCE:g} apart would be an error); the largest difference stands with each contender."
     ]
     first = set(tested[0].plain.paths)
     others = [one.contender.name for one in tested[1:] if set(one.plain.paths) != first]
@@ -254,8 +254,8 @@ def _notes(tested: Sequence[Answers]) -> list[str]:
     changed = [one.contender.name for one in tested if not one.same_task]
     if changed:
         notes.append(
-            f"Pixels, labels or splits are not to the last bit those that {', '.join(changed)} recorded; the "
-            "test images, their classes and the answers are."
+            f"Pixels, labels or splits are not to the last bit what {', '.join(changed)} recorded, but the "
+            "test images, their classes and the answers are the same."
         )
     return notes
 

@@ -70,11 +70,12 @@ def _verdicts(record: dict[str, Any]) -> str:
             continue
         worst = min(moved, key=lambda row: row["difference"]["macro_f1"]["value"])
         clear = [row for row in moved if (row["difference"]["macro_f1"]["high"] or 0.0) < 0]
-        losses = f"{len(clear)} of {len(moved)} amounts cost macro-F1 beyond doubt (interval below 0)"
+        losses = f"{len(clear)} of {len(moved)} amounts have a difference whose interval lies below 0"
+        change = _change(worst["difference"]["macro_f1"])
+        before, lowest = (interval(row["metrics"]["macro_f1"]) for row in (plain[0], worst))
         said.append(
-            f"<li><b>{escape(one['name'])}</b>: macro-F1 {interval(plain[0]['metrics']['macro_f1'])} as it "
-            f"is. Lowest with {_amount_words(worst)}: {interval(worst['metrics']['macro_f1'])}, a difference of "
-            f"{_change(worst['difference']['macro_f1'])}. {losses}.</li>"
+            f"<li><b>{escape(one['name'])}</b>: macro-F1 {before} as it is. Lowest with "
+            f"{_amount_words(worst)}: {lowest}, a difference of {change}. {losses}.</li>"
         )
     return f'<ul class="verdicts">{"".join(said)}</ul>'
 
@@ -107,14 +108,15 @@ def _chart(record: dict[str, Any], shift: dict[str, Any], metric: str, span: tup
         rows = [row for row in _rows(one, shift) if is_number(row["metrics"][metric]["value"])]
         if not rows:
             continue
-        bounds = [[row["metrics"][metric][end] for row in rows] for end in ("low", "high")]
-        has_band = all(is_number(bound) for part in bounds for bound in part)
+        low, high = ([row["metrics"][metric][end] for row in rows] for end in ("low", "high"))
+        has_band = all(map(is_number, [*low, *high]))
         lines.append(
             Line(
                 one["name"],
                 [row["amount"] for row in rows],
                 [row["metrics"][metric]["value"] for row in rows],
-                *(bounds if has_band else (None, None)),
+                low if has_band else None,
+                high if has_band else None,
                 dots=True,
             )
         )
@@ -206,7 +208,7 @@ def _contenders(record: dict[str, Any]) -> str:
             f"<code>{escape(', '.join(one['results']))}</code>",
             escape(", ".join(one["splits"])),
             f"{count(one['num_images'])} of {count(one['num_patients'])} {escape(record['group_kind'])}s",
-            f"{one['largest_difference']:.1e}",
+            f"{one['largest_difference']:.1e}" if one["largest_difference"] else "0",
         ]
         for one in record["contenders"]
     ]
