@@ -22,6 +22,10 @@ FOOT = """Numbers in square brackets are bootstrap intervals: whole patients (or
 replacement, and a difference is taken on the same draws. Bands are those intervals, amount by amount. Nothing
 was trained on shifted pictures for this page, and nothing on it was loaded from elsewhere."""
 
+READING = """Where macro-F1 falls and AUROC does not, the order of the pictures holds but the threshold no
+longer fits: it would have to be chosen anew on pictures of that kind. Where both fall, what tells the classes
+apart is lost to the classifier."""
+
 GAP_PX = 6
 """White between the pictures of a strip."""
 
@@ -38,7 +42,7 @@ def write_shifts_page(out: Path, record: dict[str, Any], picture: UInt8[np.ndarr
         The page.
     """
     spans = {name: _span(record, name) for name in SHOWN_METRICS}
-    parts = [f"<section><h2>In short</h2>{_verdicts(record)}{_notes(record)}</section>\n"]
+    parts = [f"<section><h2>In short</h2>{_verdicts(record)}<p>{READING}</p>{_notes(record)}</section>\n"]
     for shift in record["shifts"]:
         images = [SHIFTS[shift["name"]].apply(picture[None], amount)[0] for amount in shift["amounts"]]
         write_bytes(out / f"examples_{shift['name']}.png", _strip(images))
@@ -134,12 +138,12 @@ def _chart(record: dict[str, Any], shift: dict[str, Any], metric: str, span: tup
 
 
 def _numbers(record: dict[str, Any], shift: dict[str, Any]) -> str:
-    """A row per contender and amount."""
+    """A row per amount and contender, so that contenders stand below each other."""
     known, several = SHIFTS[shift["name"]], len(record["contenders"]) > 1
     body = [
         [
-            *([escape(one["name"])] if several else []),
             escape(known.words(row["amount"])),
+            *([escape(one["name"])] if several else []),
             *(
                 cell
                 for name in SHOWN_METRICS
@@ -150,10 +154,10 @@ def _numbers(record: dict[str, Any], shift: dict[str, Any]) -> str:
             ),
             f"{100 * row['changed_ratio']:.0f} %",
         ]
-        for one in record["contenders"]
-        for row in _rows(one, shift)
+        for rows in zip(*(_rows(one, shift) for one in record["contenders"]), strict=True)
+        for one, row in zip(record["contenders"], rows, strict=True)
     ]
-    head = [*(["Contender"] if several else []), "Amount"]
+    head = ["Amount", *(["Contender"] if several else [])]
     head += [cell for name in SHOWN_METRICS for cell in (metric_name(name), "Difference")]
     return f"<h3>The numbers</h3>{table([*head, 'Called otherwise'], body, kind='numbers')}"
 
