@@ -142,7 +142,7 @@ def _numbers(record: dict[str, Any], shift: dict[str, Any]) -> str:
     known, several = SHIFTS[shift["name"]], len(record["contenders"]) > 1
     body = [
         [
-            escape(known.words(row["amount"])),
+            f'<span class="whole">{escape(known.words(row["amount"]))}</span>',
             *([escape(one["name"])] if several else []),
             *(
                 cell
