@@ -136,6 +136,14 @@ def test_what_was_made_says_from_what(shifted, kept, task):
     assert made["settings"]["gain"] == [-12.0, 6.0]
 
 
+def test_results_of_one_name_have_their_classifiers_hashed_apart(kept, fake_bus_bra, tmp_path):
+    again = shutil.copytree(kept, tmp_path / "kept")
+    record, _ = evaluate_shifts([kept, again], fake_bus_bra, out=tmp_path / "out", config=FEW)
+    assert set(record["made_by"]["inputs"]) == {
+        "task", *(f"classifier of kept ({k}), kept {fold}" for k in (1, 2) for fold in FOLDS)
+    }  # fmt: skip
+
+
 def test_splits_of_one_encoder_become_one_curve(shifted, kept, cells, fake_bus_bra, tmp_path):
     record, _ = evaluate_shifts([*cells, kept], fake_bus_bra, out=tmp_path / "out", config=FEW)
     joined, whole = record["contenders"]

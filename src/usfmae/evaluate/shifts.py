@@ -167,10 +167,13 @@ def evaluate_shifts(
 
 
 def _inputs(tested: Sequence[Answers]) -> dict[str, str]:
-    """Hashes of the task and of every classifier."""
+    """Hashes of the first task, of others that are prepared in another way, and of every classifier."""
     found = {"task": tested[0].task.sha256()}
     for answers in tested:
-        found |= {f"classifier {name}": value for name, value in answers.classifiers.items()}
+        contender, task = answers.contender.name, answers.task.sha256()
+        if task != found["task"]:
+            found[f"task of {contender}"] = task
+        found |= {f"classifier of {contender}, {name}": value for name, value in answers.classifiers.items()}
     return found
 
 
