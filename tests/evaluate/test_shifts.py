@@ -185,6 +185,11 @@ def test_a_mean_over_mirror_images_is_made_as_the_result_made_it(weights, fake_b
     assert record["contenders"][0]["largest_difference"] < 1e-6
 
 
+def test_amounts_are_shown_on_a_test_image_of_middling_brightness(shifted, task):
+    means = task.images[task.splits[0].test].mean(axis=(1, 2))
+    assert shifted[2].mean() == sorted(means)[len(means) // 2]
+
+
 def test_the_page_shows_curves_and_what_an_amount_means(shifted, kept, fake_bus_bra):
     out, _, picture = shifted
     page = page_of(out / "shifts.html")
@@ -296,12 +301,6 @@ def test_an_existing_folder_is_kept_unless_asked(shifted, kept, fake_bus_bra, tm
     with pytest.raises(FolderError, match=r"holds no shifts\.json"):
         evaluate_shifts([kept], fake_bus_bra, out=kept, config=FEW, overwrite=True)
     assert (kept / "result.json").exists()
-
-
-def test_amounts_are_sorted_and_hold_the_neutral_one():
-    config = ShiftsConfig(gain=(6, -6, 6, 0), contrast=(), blur=2.0, crop="0.9,0.5")
-    assert config.chosen() == {"gain": (-6.0, 0.0, 6.0), "blur": (0.0, 2.0), "crop": (0.5, 0.9, 1.0)}
-    assert ShiftsConfig().chosen()["contrast"] == (40.0, 50.0, 60.0, 70.0, 80.0)
 
 
 def shifts(*words) -> int:
