@@ -27,9 +27,9 @@ def labelled(tmp_path, drawn):
 def test_a_pool_without_them_is_clean(corpus, labelled, tmp_path):
     record = audit_corpus(corpus, [("folder", labelled)], out=tmp_path / "a")
     assert (record["verdict"], record["matches"]) == ("clean", [])
-    assert record["sets"]["folder"]["images"] == 4
+    assert record["sets"]["own"]["images"] == 4
     page = (tmp_path / "a" / "audit.html").read_text()
-    assert "Clean: none of 4 images of folder is in the pool" in page
+    assert "Clean: none of 4 images of own is in the pool" in page
     assert "<img" not in page
 
 
@@ -43,13 +43,13 @@ def test_every_match_is_named_with_its_kind_and_drawn(scans, labelled, config, d
         ("exact", "benign/0.png", "b/x.png"),
         ("near", "malignant/2.png", "b/<y>.png"),
     ]
-    counts = record["sets"]["folder"]
+    counts = record["sets"]["own"]
     assert (counts["labelled_images_found_exact"], counts["labelled_images_found_near"]) == (1, 1)
     assert counts["pool_images_that_match"] == 2
     assert record["made_by"]["inputs"] == {"corpus": pool.sha256}
     assert json.loads((tmp_path / "a" / "audit.json").read_text()) == record
     page = (tmp_path / "a" / "audit.html").read_text()
-    assert "2 of 4 images of folder are in the pool" in page
+    assert "2 of 4 images of own are in the pool" in page
     assert page.count("<img") == 4
     assert page.count('badge bad">same pixels') == 1
     assert page.count("likeness 0.9") + page.count("likeness 1.0") == 1
@@ -63,12 +63,12 @@ def test_the_exit_status_tells_clean_from_found(scans, corpus, labelled, config,
     words = ["--against", f"folder={labelled}", "--workers", "1"]
     assert main(["corpus", "audit", str(corpus.folder), *words]) == 0
     assert main(["corpus", "audit", str(corpus.folder), *words]) == 0  # its own folder is made anew
-    assert (corpus.folder / "audits" / "folder" / "audit.html").exists()
+    assert (corpus.folder / "audits" / "own" / "audit.html").exists()
     shutil.copy(labelled / "benign" / "1.png", scans / "b" / "x.png")
     build_corpus([Source("scans", scans)], out=tmp_path / "found", config=config)
     capsys.readouterr()
     assert main(["corpus", "audit", str(tmp_path / "found"), *words, "--out", str(tmp_path / "a")]) == 3
-    assert "folder: 1 of 4 images are in the pool, 0 more look like one there" in capsys.readouterr().out
+    assert "own: 1 of 4 images are in the pool, 0 more look like one there" in capsys.readouterr().out
 
 
 def test_somebody_elses_folder_and_an_empty_question_are_refused(corpus, labelled, tmp_path):

@@ -156,10 +156,11 @@ def audit(
     import os
 
     from usfmae.corpus.audit import PAGE_FILE, audit_corpus
+    from usfmae.corpus.hold_out import set_name
     from usfmae.corpus.shards import open_corpus
 
     sets = named_folders(against, flag="--against")
-    place = out or folder / "audits" / "+".join(dict.fromkeys(name for name, _ in sets))
+    place = out or folder / "audits" / "+".join(dict.fromkeys(set_name(name, root) for name, root in sets))
     record = audit_corpus(
         open_corpus(folder),
         sets,

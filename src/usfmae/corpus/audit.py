@@ -13,7 +13,7 @@ from usfmae.base.files import claim_folder, write_json
 from usfmae.base.record import made_by
 from usfmae.corpus.audit_page import file_tile, pool_tile, write_audit_page
 from usfmae.corpus.config import BuildConfig
-from usfmae.corpus.hold_out import HeldSet, held_out_files, read_held_sets
+from usfmae.corpus.hold_out import HeldSet, held_out_files, read_held_sets, set_name
 from usfmae.corpus.near import names_of
 from usfmae.corpus.shards import Corpus
 from usfmae.datasets.duplicates import NEAR_DUPLICATE_LIKENESS, near_duplicate_matches
@@ -79,7 +79,7 @@ def audit_corpus(
     claim_folder(out, marker=AUDIT_FILE, overwrite=overwrite)
     prepared = BuildConfig(size_px=corpus.size_px, fit=corpus.fit)
     held = read_held_sets(files, config=prepared, workers=workers)
-    roots = dict(reversed(against))
+    roots = {set_name(name, root): root for name, root in reversed(against)}
     thumbs = corpus.fingerprints()
     matches = [match for name, labelled in held.items() for match in _matches(corpus, thumbs, name, labelled)]
     named = [

@@ -35,6 +35,11 @@ class HeldSet:
     """The file of each frame and, where it is not the first, `#` and its number."""
 
 
+def set_name(name: str, root: Path) -> str:
+    """What a labelled set is called in records: by its card, or, of a "folder", by its own name."""
+    return root.resolve().name if name == "folder" else name
+
+
 def held_out_files(hold_out: Sequence[tuple[str, Path]]) -> dict[str, list[Path]]:
     """The image files of each labelled set, in the order of its reader.
 
@@ -51,8 +56,7 @@ def held_out_files(hold_out: Sequence[tuple[str, Path]]) -> dict[str, list[Path]
     files: dict[str, list[Path]] = {}
     for name, root in hold_out:
         items = read_dataset(name, root, find_clusters=False).items
-        own = root.resolve().name if name == "folder" else name
-        files.setdefault(own, []).extend(item.path for item in items)
+        files.setdefault(set_name(name, root), []).extend(item.path for item in items)
     return files
 
 
