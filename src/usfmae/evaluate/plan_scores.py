@@ -19,7 +19,8 @@ from usfmae.base.logs import progress_bar
 from usfmae.evaluate.compare import in_order_of
 from usfmae.evaluate.delong import Answers, delong_test
 from usfmae.evaluate.folds_and_seeds import MeanOverRuns, corrected_t_test, mean_over_runs
-from usfmae.evaluate.metrics import METRICS, mean_over_seeds, score
+from usfmae.evaluate.metrics import score
+from usfmae.evaluate.over_seeds import difference_over_seeds, score_over_seeds
 from usfmae.evaluate.paired_tests import (
     PermutationConfig,
     holm_correction,
@@ -30,7 +31,7 @@ from usfmae.evaluate.paired_tests import (
 from usfmae.evaluate.plan import Cell, Plan
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, pooled, read_predictions
 from usfmae.evaluate.result import RESULT_FILE
-from usfmae.evaluate.statistics import BootstrapConfig, Interval, draw_resamples
+from usfmae.evaluate.statistics import BootstrapConfig, Interval
 
 STRENGTH = ("finetune", "attentive-probe", "linear-probe", "knn")
 """Ways to use an encoder, the one that learns most first."""
@@ -176,15 +177,7 @@ def compare_entries(ours: Entry, rival: Entry, metric: str, bootstrap: Bootstrap
     mine = [one.probabilities for one in ours.per_seed]
     other = [one.probabilities for one in theirs]
 
-    def differences(weights: Float[np.ndarray, "resample image"]) -> Float[np.ndarray, "resample metric"]:
-        after, before = (
-            mean_over_seeds(labels, side, weights, positive=ours.positive) for side in (mine, other)
-        )
-        column = METRICS.index(metric)
-        change: Float[np.ndarray, "resample metric"] = (after - before)[:, column : column + 1]
-        return change
-
-    draws = draw_resamples(differences, labels, groups, mine[0].shape[1], bootstrap)
+    change = difference_over_seeds(labels, other, mine, groups, config=bootstrap, positive=ours.positive)
     p, tests = _tests(metric, labels, other, mine, groups, ours.positive)
     mine_by_fold, other_by_fold = ours.fold_scores(metric), rival.fold_scores(metric)
     if mine_by_fold.shape == other_by_fold.shape and mine_by_fold.shape[1] > 1:
@@ -196,7 +189,7 @@ def compare_entries(ours: Entry, rival: Entry, metric: str, bootstrap: Bootstrap
         if np.isfinite(by_fold).all():
             tests["wilcoxon"] = wilcoxon_test(*by_fold).record()
     return Comparison(
-        ours.task, ours.way, ours.encoder, rival.encoder, metric, draws.interval(0, bootstrap), p, None, tests
+        ours.task, ours.way, ours.encoder, rival.encoder, metric, change[metric], p, None, tests
     )
 
 
@@ -212,12 +205,6 @@ def _entry(cells: Sequence[Cell], seeds: Sequence[int], out: Path, bootstrap: Bo
     first, cell = tables[0], cells[0]
     name = results[0].get("positive")
     positive = None if name is None else first.classes.index(name)
-    probabilities = [table.probabilities for table in tables]
-
-    def means(weights: Float[np.ndarray, "resample image"]) -> Float[np.ndarray, "resample metric"]:
-        return mean_over_seeds(first.labels, probabilities, weights, positive=positive)
-
-    draws = draw_resamples(means, first.labels, first.group_ids, len(first.classes), bootstrap)
     entry = Entry(
         task=cell.task.name,
         encoder=cell.encoder.name,
@@ -227,7 +214,13 @@ def _entry(cells: Sequence[Cell], seeds: Sequence[int], out: Path, bootstrap: Bo
         num_learnt=round(np.mean([result["split"]["num_train"] for result in results])),
         seeds=tuple(seeds),
         per_seed=tuple(tables),
-        metrics={name: draws.interval(column, bootstrap) for column, name in enumerate(METRICS)},
+        metrics=score_over_seeds(
+            first.labels,
+            [table.probabilities for table in tables],
+            first.group_ids,
+            config=bootstrap,
+            positive=positive,
+        ),
         over_folds={},
         folds=tuple(dict.fromkeys(first.folds)),
         positive=positive,
