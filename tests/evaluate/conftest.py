@@ -5,8 +5,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from small_finetune import tuned
 from small_networks import small_networks
 
+from usfmae.base.files import write_json
 from usfmae.base.input_spec import InputSpec
 from usfmae.datasets.fake import fake_dataset
 from usfmae.evaluate.protocol import Task, TaskConfig, load_task
@@ -64,3 +66,31 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
     save_encoder(path, encoder, input_spec=InputSpec(image_px=16))
     return path
+
+
+@pytest.fixture(scope="session")
+def kept(task: Task, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fine-tuning of two folds."""
+    with small_networks():
+        return tuned(task, weights, tmp_path_factory.mktemp("results") / "kept")
+
+
+@pytest.fixture(scope="session")
+def cells(fake_bus_bra: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same as two cells of a comparison, a fold each."""
+    found = []
+    root = tmp_path_factory.mktemp("comparison")
+    for fold in (2, 3):
+        one = load_task("bus-bra", fake_bus_bra, config=TaskConfig(size_px=32, folds=(fold,)))
+        with small_networks():
+            found.append(tuned(one, weights, root / f"cells/bus-bra/fold-{fold}/MAE/finetune/seed-0"))
+    write_json(root / "plan.json", {})
+    return found
+
+
+@pytest.fixture(scope="session")
+def seeds(task: Task, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two more seeds of another recipe."""
+    root = tmp_path_factory.mktemp("seeds")
+    with small_networks():
+        return [tuned(task, weights, root / f"s{seed}", seed=seed, label_smoothing=0.0) for seed in (1, 2)]

@@ -7,20 +7,17 @@ import cv2
 import numpy as np
 import pytest
 from fake_folders import page_of
-from small_finetune import FOLDS, tiny
+from small_finetune import FOLDS, tuned
 
 from usfmae.base.errors import DatasetError, FolderError, WeightsError
 from usfmae.base.files import read_json, write_json
 from usfmae.cli.main import main
-from usfmae.datasets.fake import fake_dataset
-from usfmae.evaluate.finetune import finetune
 from usfmae.evaluate.fold_training import class_probabilities
-from usfmae.evaluate.frozen import KnnConfig, evaluate_knn
-from usfmae.evaluate.kept_classifiers import contenders_of, read_kept
 from usfmae.evaluate.metrics import predicted_classes
 from usfmae.evaluate.predictions import read_predictions
 from usfmae.evaluate.protocol import TaskConfig, load_task
-from usfmae.evaluate.shifts import ShiftsConfig, evaluate_shifts
+from usfmae.evaluate.shifts import evaluate_shifts
+from usfmae.evaluate.shifts_config import ShiftsConfig
 from usfmae.evaluate.shifts_page import write_shifts_page
 from usfmae.evaluate.statistics import BootstrapConfig, paired_difference
 from usfmae.images.shifts import SHIFTS
@@ -29,29 +26,6 @@ from usfmae.models.classifier import load_classifier, save_classifier
 FEW = ShiftsConfig(
     gain=(-12, 6), contrast=(), blur=(2,), crop=(), bootstrap=BootstrapConfig(num_resamples=100), threads=1
 )
-
-
-def tuned(task, weights, out, **changes):
-    finetune(task, weights, out=out, config=tiny(task, epochs=1.0, **changes))
-    return out
-
-
-@pytest.fixture(scope="module")
-def kept(task, weights, tmp_path_factory):
-    """A fine-tuning of two folds."""
-    return tuned(task, weights, tmp_path_factory.mktemp("results") / "kept")
-
-
-@pytest.fixture(scope="module")
-def cells(fake_bus_bra, weights, tmp_path_factory):
-    """The same as two cells of a comparison, a fold each."""
-    found = []
-    root = tmp_path_factory.mktemp("comparison")
-    for fold in (2, 3):
-        one = load_task("bus-bra", fake_bus_bra, config=TaskConfig(size_px=32, folds=(fold,)))
-        found.append(tuned(one, weights, root / f"cells/bus-bra/fold-{fold}/MAE/finetune/seed-0"))
-    write_json(root / "plan.json", {})
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +98,7 @@ def test_the_table_has_a_row_per_amount_with_the_numbers_of_the_json(shifted):
         assert float(row["auroc_low"]) == known["metrics"]["auroc"]["low"]
         assert float(row["macro_f1_difference"]) == known["difference"]["macro_f1"]["value"]
         assert float(row["macro_f1_difference_high"]) == known["difference"]["macro_f1"]["high"]
+        assert row["macro_f1_ahead"] == ""  # of nobody
 
 
 def test_what_was_made_says_from_what(shifted, kept, task):
@@ -150,7 +125,10 @@ def test_splits_of_one_encoder_become_one_curve(shifted, kept, cells, fake_bus_b
     assert (joined["name"], whole["name"]) == ("MAE", "kept")
     assert joined["splits"] == whole["splits"] == list(FOLDS)
     assert joined["results"][1] == "bus-bra/fold-3/MAE/finetune/seed-0"
-    assert rows_of(record, 0) == rows_of(record, 1) == rows_of(shifted[1])
+    assert rows_of(record, 0) == rows_of(shifted[1])
+    for key, row in rows_of(record, 1).items():
+        assert row | {"ahead": None} == rows_of(record, 0)[key]
+        assert row["ahead"]["auroc"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert len(record["notes"]) == 1
     page = page_of(write_shifts_page(tmp_path / "out", record, shifted[2]))
     assert [page.count(f"<td>{name}</td>") for name in ("MAE", "kept")] == [5, 5]
@@ -161,21 +139,34 @@ def test_other_test_images_are_said_beside_the_curves(cells, kept, fake_bus_bra,
     record, _ = evaluate_shifts([kept, cells[0]], fake_bus_bra, out=tmp_path / "out", config=FEW)
     assert [one["splits"] for one in record["contenders"]] == [list(FOLDS), ["fold-2"]]
     assert any("Not all were tested on the same images: MAE" in note for note in record["notes"])
+    assert all(row["ahead"] is None for one in record["contenders"] for row in one["rows"])
 
 
-def test_names_are_as_short_as_they_can_be(cells, kept, tmp_path):
-    seed = shutil.copytree(cells[0], cells[0].with_name("seed-1"), dirs_exist_ok=True)
-    again = shutil.copytree(kept, tmp_path / "kept")
-    names = [one.name for one in contenders_of([read_kept(path) for path in (*cells, seed, kept, again)])]
-    assert names == ["MAE finetune seed-0", "MAE finetune seed-1", "kept (1)", "kept (2)"]
-
-
-def test_other_settings_are_another_curve(kept, weights, fake_bus_bra, tmp_path):
-    one = load_task("bus-bra", fake_bus_bra, config=TaskConfig(size_px=32, folds=(4,)))
-    other = tuned(one, weights, tmp_path / "other", label_smoothing=0.0)
-    same = tuned(one, weights, tmp_path / "same", threads=2)
-    lots = contenders_of([read_kept(path) for path in (kept, other, same)])
-    assert [one.name for one in lots] == ["kept + same", "other"]
+def test_seeds_become_one_curve_of_their_mean_and_are_set_against_the_first(
+    kept, seeds, fake_bus_bra, tmp_path
+):
+    record, _ = evaluate_shifts([kept, *seeds], fake_bus_bra, out=tmp_path / "out", config=FEW)
+    plain, joined = record["contenders"]
+    assert (plain["seeds"], joined["seeds"]) == ([0], [1, 2])
+    assert joined["splits"] == plain["splits"] == list(FOLDS)
+    alone = [
+        rows_of(evaluate_shifts([seed], fake_bus_bra, out=tmp_path / seed.name, config=FEW)[0])
+        for seed in seeds
+    ]
+    for key, row in rows_of(record, 1).items():
+        for name in ("macro_f1", "auroc"):
+            mean = np.mean([rows[key]["metrics"][name]["value"] for rows in alone])
+            assert row["metrics"][name]["value"] == pytest.approx(mean)
+            change = np.mean([rows[key]["difference"][name]["value"] for rows in alone])
+            assert row["difference"][name]["value"] == pytest.approx(change)
+            ahead = mean - rows_of(record)[key]["metrics"][name]["value"]
+            assert row["ahead"][name]["value"] == pytest.approx(ahead)
+            assert row["ahead"][name]["low"] <= ahead <= row["ahead"][name]["high"]
+        assert row["changed_ratio"] == pytest.approx(np.mean([rows[key]["changed_ratio"] for rows in alone]))
+    page = page_of(write_shifts_page(tmp_path / "out", record, np.zeros((32, 32), np.uint8)))
+    assert "<td>1, 2</td>" in page
+    assert page.count(">Ahead of kept</th>") == 2 * len(record["shifts"])
+    assert "Against <b>kept</b>, row by row: clearly ahead in" in page
 
 
 def test_a_mean_over_mirror_images_is_made_as_the_result_made_it(weights, fake_bus_bra, tmp_path):
@@ -212,39 +203,12 @@ def refused(error, match, paths, data, out, config=FEW):
     return caught.value.hint
 
 
-def test_what_is_no_finished_fine_tuning_is_refused(
-    task, weights, kept, cells, shifted, fake_bus_bra, tmp_path
+def test_what_cannot_be_tested_again_is_refused_before_anything_is_written(
+    kept, shifted, fake_bus_bra, tmp_path
 ):
-    def said(path, match):
-        return refused(FolderError, match, [path], fake_bus_bra, tmp_path / "out")
-
-    evaluate_knn(task, weights, out=tmp_path / "knn", config=KnnConfig(task=task.config))
-    assert "finetune" in said(tmp_path / "knn", "made by `evaluate knn`, which keeps no classifier")
-    write_json(tmp_path / "run" / "run.json", {"made_by": {"stage": "pretrain"}})
-    said(tmp_path / "run", "made by `pretrain`")
-    assert "cells/TASK/SPLIT" in said(cells[0].parents[5], "is a comparison")
-    said(shifted[0], r"holds no run\.json, so it is no result")
-    assert "typing slip" in said(tmp_path / "nowhere", "no such folder")
-    half = shutil.copytree(kept, tmp_path / "half")
-    (half / "result.json").unlink()
-    write_json(half / "run.json", {**read_json(half / "run.json"), "status": "stopped"})
-    assert "--resume" in said(half, r"is not finished \(stopped\)")
-    bare = shutil.copytree(kept, tmp_path / "bare")
-    (bare / "folds/fold-3/classifier.safetensors").unlink()
-    said(bare, r"1 of 2 classifiers are missing \(first: that of fold-3\)")
+    for paths, match in (([shifted[0]], r"holds no run\.json"), ([kept, kept], "was given twice")):
+        refused(FolderError, match, paths, fake_bus_bra, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_result_given_twice_and_results_of_two_tasks_are_refused(kept, weights, tmp_path, fake_bus_bra):
-    refused(FolderError, "was given twice", [kept, kept], fake_bus_bra, tmp_path / "out")
-    root = fake_dataset("folder", tmp_path / "labelled", num_patients=18)
-    other = load_task("folder", root, config=TaskConfig(size_px=32))
-    folder = tuned(other, weights, tmp_path / "of-folder")
-    hint = refused(
-        FolderError, "kept is of bus-bra and .*of-folder of folder",
-        [kept, folder], fake_bus_bra, tmp_path / "out",
-    )  # fmt: skip
-    assert "once for each task" in hint
 
 
 def test_other_data_are_refused(kept, fake_bus_bra, tmp_path):

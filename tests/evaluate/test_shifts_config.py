@@ -4,7 +4,7 @@ import pytest
 
 from usfmae.base.config import with_settings
 from usfmae.base.errors import SettingError
-from usfmae.evaluate.shifts import ShiftsConfig
+from usfmae.evaluate.shifts_config import ShiftsConfig
 from usfmae.images.shifts import SHIFTS
 
 

@@ -4,6 +4,7 @@ from usfmae.base.files import read_json
 from usfmae.engine.loop import LoopConfig
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.views import AugmentConfig
+from usfmae.evaluate.finetune import finetune
 from usfmae.evaluate.finetune_config import FinetuneConfig
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.vit import ViTConfig
@@ -30,6 +31,12 @@ def small_settings(task, **changes):
 def tiny(task, **changes):
     """A fine-tuning with the small settings."""
     return FinetuneConfig(**small_settings(task, **changes))
+
+
+def tuned(task, weights, out, **changes):
+    """The folder of a fine-tuning with the small settings, one epoch."""
+    finetune(task, weights, out=out, config=tiny(task, epochs=1.0, **changes))
+    return out
 
 
 def outcome(out):

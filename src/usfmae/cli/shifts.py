@@ -18,7 +18,8 @@ def shifts(
         typer.Argument(
             metavar="RESULT...",
             help="Folders of finished `evaluate finetune`, or cells of a comparison, on one task. Those that "
-            "differ in nothing but their splits become one curve.",
+            "differ in nothing but their splits and seeds become one curve; the others are set against the "
+            "first.",
         ),
     ],
     data: DataOption,
@@ -37,7 +38,8 @@ def shifts(
 ) -> None:
     """Test fine-tuned classifiers on pictures of another gain, contrast, blur and crop, without training."""
     from usfmae.base.config import with_settings
-    from usfmae.evaluate.shifts import ShiftsConfig, evaluate_shifts
+    from usfmae.evaluate.shifts import evaluate_shifts
+    from usfmae.evaluate.shifts_config import ShiftsConfig
     from usfmae.evaluate.shifts_page import write_shifts_page
 
     config = with_settings(ShiftsConfig(), [*_only(shift or []), *(settings or [])])
@@ -76,14 +78,17 @@ def _say(record: dict[str, Any]) -> None:
     from usfmae.images.shifts import SHIFTS
 
     wide = max(len("contender"), *(len(one["name"]) for one in record["contenders"]))
+    against = any(row["ahead"] for one in record["contenders"] for row in one["rows"])
     head = f"{'contender':{wide}}  {'shift':8} {'amount':>8} {'macro-F1':>22} {'difference':>25}"
-    typer.echo(f"{head} {'AUROC':>22}")
+    typer.echo(f"{head} {'AUROC':>22}{'   macro-F1 ahead of the first' if against else ''}")
     for one in record["contenders"]:
         for row in one["rows"]:
             is_plain = row["amount"] == SHIFTS[row["shift"]].neutral
             change = "as it is" if is_plain else interval_words(row["difference"]["macro_f1"], signed=True)
-            typer.echo(
+            ahead = interval_words(row["ahead"]["macro_f1"], signed=True) if row["ahead"] else ""
+            line = (
                 f"{one['name']:{wide}}  {row['shift']:8} {SHIFTS[row['shift']].words(row['amount']):>8} "
                 f"{interval_words(row['metrics']['macro_f1']):>22} {change:>25} "
-                f"{interval_words(row['metrics']['auroc']):>22}"
+                f"{interval_words(row['metrics']['auroc']):>22} {ahead:>30}"
             )
+            typer.echo(line.rstrip())

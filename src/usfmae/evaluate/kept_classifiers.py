@@ -1,4 +1,4 @@
-"""Finished fine-tunings whose classifiers are tested again: read, checked, and joined over their splits."""
+"""Finished fine-tunings whose classifiers are tested again: read, checked, joined over splits and seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from usfmae.evaluate.result import HARMLESS, RESULT_FILE, RUN_FILE
 CELLS_FOLDER = "cells"
 """Below a comparison; see `plan.Cell.folder`."""
 
-OF_THE_SPLIT = frozenset({"task.folds"})
+JOINED = frozenset({"task.folds", "seed"})
 """Settings in which results that are joined may differ."""
 
 
@@ -50,13 +50,18 @@ class KeptResult:
         return tuple(dict.fromkeys(self.predictions.folds))
 
     @property
-    def cell(self) -> tuple[str, str, str] | None:
-        """Encoder, way and seed, where the folder is a cell of a comparison:
+    def seed(self) -> int:
+        """Of the fine-tuning."""
+        return int(self.settings["seed"])
+
+    @property
+    def cell(self) -> tuple[str, str] | None:
+        """Encoder and way, where the folder is a cell of a comparison:
         `cells/<task>/<split>/<encoder>/<way>/seed-<n>`; else None."""
         parts = self.path.resolve().parts
         if len(parts) < 6 or parts[-6] != CELLS_FOLDER or not parts[-1].startswith("seed-"):
             return None
-        return parts[-3], parts[-2], parts[-1]
+        return parts[-3], parts[-2]
 
     @property
     def where(self) -> str:
@@ -68,7 +73,7 @@ class KeptResult:
         return self.path / FOLDS_FOLDER / split / CLASSIFIER_FILE
 
     def kind(self) -> tuple[Any, ...]:
-        """Equal for results that differ in nothing but their splits.
+        """Equal for results that differ in nothing but their splits and seeds.
 
         Cells of one comparison are told apart by their encoder's name there, since its weights may be others
         for each split; other results by their weights.
@@ -77,20 +82,25 @@ class KeptResult:
         start: Any = self.record.get("weights_sha256")
         if self.cell:
             start = (str(self.path.resolve().parents[5]), *self.cell)
-        ignored = HARMLESS | OF_THE_SPLIT
+        ignored = HARMLESS | JOINED
         settings = {name: value for name, value in flat(self.settings).items() if name not in ignored}
         return (*task_and_net, start, tuple(sorted((name, str(value)) for name, value in settings.items())))
 
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """Results that differ in nothing but their splits, under one name."""
+    """Results that differ in nothing but their splits and seeds, under one name."""
 
     name: str
-    """Of the encoder in a comparison, else of the folder."""
+    """Of the encoder in a comparison, else of the folders."""
 
-    results: tuple[KeptResult, ...]
-    """Each with splits of its own."""
+    by_seed: dict[int, tuple[KeptResult, ...]]
+    """Of each seed, results with splits of their own; every seed has the same splits."""
+
+    @property
+    def results(self) -> tuple[KeptResult, ...]:
+        """All, seed by seed."""
+        return tuple(result for results in self.by_seed.values() for result in results)
 
 
 def read_kept(path: Path) -> KeptResult:
@@ -139,16 +149,17 @@ def read_kept(path: Path) -> KeptResult:
 
 
 def contenders_of(results: Sequence[KeptResult]) -> list[Contender]:
-    """Join results that differ in nothing but their splits, and give each lot a name of its own.
+    """Join results that differ in nothing but their splits and seeds, and give each lot a name of its own.
 
     Args:
         results: at least one.
 
     Returns:
-        In the order of the first result of each.
+        In the order of the first result of each; seeds in order.
 
     Raises:
-        FolderError: the results are of several tasks, or one folder was given twice.
+        FolderError: the results are of several tasks, one folder was given twice, or the seeds of a lot were
+            tested on other splits.
     """
     seen: set[Path] = set()
     for result in results:
@@ -166,13 +177,35 @@ def contenders_of(results: Sequence[KeptResult]) -> list[Contender]:
     lots: list[list[KeptResult]] = []
     for result in results:
         for lot in lots:
-            tested = {split for one in lot for split in one.splits}
+            tested = {split for one in lot if one.seed == result.seed for split in one.splits}
             if lot[0].kind() == result.kind() and not tested & set(result.splits):
                 lot.append(result)
                 break
         else:
             lots.append([result])
-    return [Contender(name, tuple(lot)) for name, lot in zip(_names(lots), lots, strict=True)]
+    return [Contender(name, _by_seed(lot)) for name, lot in zip(_names(lots), lots, strict=True)]
+
+
+def _by_seed(lot: Sequence[KeptResult]) -> dict[int, tuple[KeptResult, ...]]:
+    """Of each seed its results.
+
+    Raises:
+        FolderError: a seed lacks a split that another was tested on.
+    """
+    by_seed = {
+        seed: tuple(result for result in lot if result.seed == seed)
+        for seed in sorted({result.seed for result in lot})
+    }
+    tested = {seed: {split for one in mine for split in one.splits} for seed, mine in by_seed.items()}
+    all_of = set().union(*tested.values())
+    for seed, splits in tested.items():
+        if lacking := sorted(all_of - splits):
+            raise FolderError(
+                f"{by_seed[seed][0].path}: its seed {seed} was not tested on {', '.join(lacking)}, other "
+                "seeds of the same fine-tuning were",
+                hint="the curve is a mean over seeds: give the same splits of every seed",
+            )
+    return by_seed
 
 
 def _names(lots: Sequence[Sequence[KeptResult]]) -> list[str]:

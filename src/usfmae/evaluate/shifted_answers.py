@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from usfmae.base.errors import DatasetError
 from usfmae.base.logs import Bar, progress_bar
 from usfmae.datasets.splits import Split
+from usfmae.evaluate.compare import in_order_of
 from usfmae.evaluate.fold_training import class_probabilities
 from usfmae.evaluate.kept_classifiers import Contender, KeptResult
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, pooled
@@ -34,11 +35,11 @@ class Answers:
     contender: Contender
     """Whose classifiers."""
 
-    plain: Predictions
-    """Of the pictures as they are."""
+    plain: tuple[Predictions, ...]
+    """Of the pictures as they are, one table for each seed, all in one order."""
 
-    shifted: dict[Amount, Predictions]
-    """Of shifted ones; rows as in `plain`."""
+    shifted: dict[Amount, tuple[Predictions, ...]]
+    """Of shifted ones; seeds and rows as in `plain`."""
 
     largest_difference: float
     """Of a probability in `plain` from that in the results."""
@@ -68,36 +69,50 @@ def answers_of(
         DatasetError: the data are not those of a result, or are prepared in another way.
         WeightsError: a classifier is damaged.
     """
-    tasks = [source.task(result.task_config) for result in contender.results]
-    num_splits = sum(len(result.splits) for result in contender.results)
-    per_split: list[dict[Amount | None, Predictions]] = []
+    results = contender.results
+    tasks = {result.path: source.task(result.task_config) for result in results}
+    num_networks = sum(len(result.splits) for result in results)
+    by_seed: dict[int, list[dict[Amount | None, Predictions]]] = {seed: [] for seed in contender.by_seed}
     differences: list[float] = []
     hashes: dict[str, str] = {}
-    with progress_bar(f"shift pictures: {contender.name}", total=num_splits * (len(amounts) + 1)) as bar:
-        for result, task in zip(contender.results, tasks, strict=True):
+    with progress_bar(f"shift pictures: {contender.name}", total=num_networks * (len(amounts) + 1)) as bar:
+        for result in results:
+            task = tasks[result.path]
             for name in result.splits:
                 loaded = load_classifier(result.classifier(name))
                 loaded.network.to(where)
                 split = _split_of(task, result, name)
                 found, apart = _on_split(task, result, split, loaded, amounts, bar)
-                per_split.append(found)
+                by_seed[result.seed].append(found)
                 differences.append(apart)
                 hashes[f"{result.where} {name}"] = loaded.sha256
-    recorded = [result.record["made_by"].get("inputs", {}).get("task") for result in contender.results]
+    recorded = [result.record["made_by"].get("inputs", {}).get("task") for result in results]
     return Answers(
         contender=contender,
-        plain=pooled([found[None] for found in per_split]),
-        shifted={amount: pooled([found[amount] for found in per_split]) for amount in amounts},
+        plain=_joined(by_seed, None),
+        shifted={amount: _joined(by_seed, amount) for amount in amounts},
         largest_difference=max(differences),
         classifiers=hashes,
-        task=tasks[0],
-        same_task=recorded == [task.sha256() for task in tasks],
+        task=tasks[results[0].path],
+        same_task=recorded == [task.sha256() for task in tasks.values()],
+    )
+
+
+def _joined(
+    by_seed: dict[int, list[dict[Amount | None, Predictions]]], amount: Amount | None
+) -> tuple[Predictions, ...]:
+    """Of each seed all splits together, in the order of the first."""
+    tables = [pooled([found[amount] for found in per_split]) for per_split in by_seed.values()]
+    names = [Path(f"seed {seed}") for seed in by_seed]
+    return tuple(
+        in_order_of(tables[0], table, first=names[0], second=name)
+        for table, name in zip(tables, names, strict=True)
     )
 
 
 def middling_picture(answers: Answers) -> UInt8[np.ndarray, "s s"]:
     """The test image of the first split whose mean grey is the median: one to show amounts on."""
-    (tested, *_) = [split.test for split in answers.task.splits if split.name == answers.plain.folds[0]]
+    (tested, *_) = [split.test for split in answers.task.splits if split.name == answers.plain[0].folds[0]]
     images = answers.task.images[tested]
     order = np.argsort(images.mean(axis=(1, 2)), kind="stable")
     picture: UInt8[np.ndarray, "s s"] = images[order[len(order) // 2]]

@@ -2,9 +2,9 @@
 
 Nothing is trained or chosen. The test images of a split are changed by each amount of each shift
 (`images.shifts`) and shown to the classifier that was kept of that split; the answers of all splits are
-scored together, and against those for the pictures as they are on the same draws of patients. The idea is
-that of corruption benchmarks (Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to
-Common Corruptions and Perturbations", ICLR), with what differs between scanners in place of weather.
+scored together (`shift_scores`). The idea is that of corruption benchmarks (Hendrycks and Dietterich 2019,
+"Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR), with what differs
+between scanners in place of weather.
 
     OUT/shifts.json     everything, with made_by
         shifts.csv      one row per contender, shift and amount
@@ -15,88 +15,23 @@ import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import BeforeValidator, Field, field_validator
 
-from usfmae.base.config import Config
 from usfmae.base.files import claim_folder, write_json, write_text
 from usfmae.base.record import made_by
 from usfmae.engine.devices import DeviceName, pick_device, set_up_cpu
 from usfmae.evaluate.kept_classifiers import contenders_of, read_kept
-from usfmae.evaluate.metrics import predicted_classes
-from usfmae.evaluate.predictions import Predictions
 from usfmae.evaluate.protocol import TaskSource
+from usfmae.evaluate.shift_scores import SHOWN_METRICS, same_images, scored
 from usfmae.evaluate.shifted_answers import TOLERANCE, Answers, answers_of, middling_picture
-from usfmae.evaluate.statistics import BootstrapConfig, paired_difference, score_with_intervals
+from usfmae.evaluate.shifts_config import ShiftsConfig
 from usfmae.images.shifts import SHIFTS
 
 SHIFTS_FILE = "shifts.json"
 TABLE_FILE = "shifts.csv"
-
-SHOWN_METRICS = ("macro_f1", "auroc")
-"""What is scored under each amount."""
-
-
-def _as_amounts(value: Any) -> Any:
-    """`6` and `-6,6` as amounts, as they are typed on a command line."""
-    if isinstance(value, str):
-        try:
-            return tuple(float(part) for part in value.split(","))
-        except ValueError as error:
-            raise ValueError("amounts are numbers with commas between them") from error
-    return (value,) if isinstance(value, int | float) else value
-
-
-Amounts = Annotated[tuple[float, ...], BeforeValidator(_as_amounts)]
-
-
-class ShiftsConfig(Config):
-    """What is tried; amounts in the units of `images.shifts`, none for a shift that is left out."""
-
-    gain: Amounts = SHIFTS["gain"].amounts
-    """Overall gain in dB."""
-
-    contrast: Amounts = SHIFTS["contrast"].amounts
-    """Display range in dB, 60 as it is."""
-
-    blur: Amounts = SHIFTS["blur"].amounts
-    """Deviation of a Gaussian in pixels of the prepared picture."""
-
-    crop: Amounts = SHIFTS["crop"].amounts
-    """Side of the central part by that of the whole."""
-
-    bootstrap: BootstrapConfig = BootstrapConfig()
-    """Intervals."""
-
-    threads: int | None = Field(default=None, ge=1)
-    """CPU threads; None for all that this process may use."""
-
-    @field_validator(*SHIFTS)
-    @classmethod
-    def _possible(cls, amounts: tuple[float, ...], info: Any) -> tuple[float, ...]:
-        """Sorted, each once, without the one that changes nothing, which is always there."""
-        shift = SHIFTS[str(info.field_name)]
-        low, high = shift.limits
-        for amount in amounts:
-            if not low <= amount <= high:
-                raise ValueError(f"{shift.words(amount)} is not between {low:g} and {high:g}")
-        return tuple(sorted(set(amounts) - {shift.neutral}))
-
-    def model_post_init(self, _context: object) -> None:
-        if not self.chosen():
-            raise ValueError(f"no amount of any shift is left to try ({', '.join(SHIFTS)})")
-
-    def chosen(self) -> dict[str, tuple[float, ...]]:
-        """Shifts that are tried, each with its amounts, the neutral one among them, in order."""
-        asked = {name: getattr(self, name) for name in SHIFTS}
-        return {
-            name: tuple(sorted({*amounts, SHIFTS[name].neutral}))
-            for name, amounts in asked.items()
-            if amounts
-        }
 
 
 def evaluate_shifts(
@@ -112,7 +47,7 @@ def evaluate_shifts(
 
     Args:
         paths: folders of `usfmae evaluate finetune` on one task, or cells of a comparison; those that differ
-            in nothing but their splits are joined.
+            in nothing but their splits and seeds are joined.
         data: the labelled set that they were tested on.
         out: the folder to write `shifts.json` and `shifts.csv` in.
         config: shifts, amounts and intervals.
@@ -157,7 +92,7 @@ def evaluate_shifts(
             }
             for name, amounts in config.chosen().items()
         ],
-        "contenders": [_scored(one, config) for one in tested],
+        "contenders": [scored(one, config, None if one is first else first) for one in tested],
         "notes": _notes(tested),
         "seconds": time.perf_counter() - began,
     }
@@ -177,78 +112,13 @@ def _inputs(tested: Sequence[Answers]) -> dict[str, str]:
     return found
 
 
-def _scored(answers: Answers, config: ShiftsConfig) -> dict[str, Any]:
-    """One contender: where it comes from, and a row for each shift and amount."""
-    plain, record = answers.plain, answers.contender.results[0].record
-    rows: list[dict[str, Any]] = []
-    before, num_patients = _metrics(plain, answers, config)
-    for name, amounts in config.chosen().items():
-        for amount in amounts:
-            rows.append({"shift": name, "amount": amount})
-            if amount == SHIFTS[name].neutral:
-                rows[-1] |= {"metrics": before, "difference": _no_difference(before), "changed_ratio": 0.0}
-            else:
-                rows[-1] |= _compared(plain, answers.shifted[name, amount], answers, config)
-    return {
-        "name": answers.contender.name,
-        "encoder": record.get("encoder"),
-        "init": record.get("init"),
-        "seed": record.get("seed"),
-        "weights_sha256": [result.record.get("weights_sha256") for result in answers.contender.results],
-        "results": [result.where for result in answers.contender.results],
-        "splits": list(dict.fromkeys(plain.folds)),
-        "num_images": len(plain),
-        "num_patients": num_patients,
-        "largest_difference": answers.largest_difference,
-        "same_task": answers.same_task,
-        "rows": rows,
-    }
-
-
-def _metrics(said: Predictions, answers: Answers, config: ShiftsConfig) -> tuple[dict[str, Any], int]:
-    scored = score_with_intervals(
-        said.labels,
-        said.probabilities,
-        said.group_ids,
-        config=config.bootstrap,
-        positive=answers.task.positive,
-    )
-    return {name: scored.metrics[name].record() for name in SHOWN_METRICS}, scored.num_groups
-
-
-def _compared(
-    plain: Predictions, shifted: Predictions, answers: Answers, config: ShiftsConfig
-) -> dict[str, Any]:
-    change = paired_difference(
-        plain.labels,
-        plain.probabilities,
-        shifted.probabilities,
-        plain.group_ids,
-        config=config.bootstrap,
-        positive=answers.task.positive,
-    )
-    otherwise = predicted_classes(plain.probabilities) != predicted_classes(shifted.probabilities)
-    return {
-        "metrics": _metrics(shifted, answers, config)[0],
-        "difference": {name: change[name].record() for name in SHOWN_METRICS},
-        "changed_ratio": float(otherwise.mean()),
-    }
-
-
-def _no_difference(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Of the pictures from themselves: 0, where the metric is defined."""
-    nothing = {"value": 0.0, "low": 0.0, "high": 0.0}
-    return {name: metric if metric["value"] is None else nothing for name, metric in metrics.items()}
-
-
 def _notes(tested: Sequence[Answers]) -> list[str]:
     """What a reader has to know before curves are compared."""
     notes = [
         "The pictures as they are give the probabilities of the results again (more than "
         f"{TOLERANCE:g} apart would be an error); the largest difference stands with each contender."
     ]
-    first = set(tested[0].plain.paths)
-    others = [one.contender.name for one in tested[1:] if set(one.plain.paths) != first]
+    others = [one.contender.name for one in tested[1:] if not same_images(one, tested[0])]
     if others:
         notes.append(
             f"Not all were tested on the same images: {', '.join(others)} on others than "
@@ -270,7 +140,7 @@ def _table(record: dict[str, Any]) -> str:
     numbers = [
         f"{metric}{what}{end}"
         for metric in SHOWN_METRICS
-        for what in ("", "_difference")
+        for what in ("", "_difference", "_ahead")
         for end in ("", "_low", "_high")
     ]
     writer.writerow(
@@ -279,9 +149,9 @@ def _table(record: dict[str, Any]) -> str:
     for one in record["contenders"]:
         for row in one["rows"]:
             cells = [
-                row[what][metric][end]
+                (row[what] or {}).get(metric, {}).get(end)
                 for metric in SHOWN_METRICS
-                for what in ("metrics", "difference")
+                for what in ("metrics", "difference", "ahead")
                 for end in ("value", "low", "high")
             ]
             unit = SHIFTS[row["shift"]].unit

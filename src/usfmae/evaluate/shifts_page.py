@@ -13,14 +13,15 @@ from usfmae.base.files import write_bytes
 from usfmae.base.page import UNKNOWN, count, duration, number, table, write_page
 from usfmae.evaluate.report_charts import Line, Number, line_chart
 from usfmae.evaluate.report_words import interval, is_number, metric_name
-from usfmae.evaluate.shifts import SHOWN_METRICS
+from usfmae.evaluate.shift_scores import SHOWN_METRICS
 from usfmae.images.picture_tag import picture as picture_tag
 from usfmae.images.shifts import SHIFTS
 
 PAGE_FILE = "shifts.html"
-FOOT = """Numbers in square brackets are bootstrap intervals: whole patients (or groups) are drawn with
-replacement, and a difference is taken on the same draws. Bands are those intervals, amount by amount. Nothing
-was trained on shifted pictures for this page, and nothing on it was loaded from elsewhere."""
+FOOT = """Numbers are means over seeds. Those in square brackets are bootstrap intervals: whole patients (or
+groups) are drawn with replacement, and a difference is taken on the same draws. Bands are those intervals,
+amount by amount. Nothing was trained on shifted pictures for this page, and nothing on it was loaded from
+elsewhere."""
 
 READING = """Where macro-F1 falls and AUROC does not, the order of the pictures holds but the threshold no
 longer fits: it would have to be chosen anew on pictures of that kind. Where both fall, what tells the classes
@@ -79,9 +80,23 @@ def _verdicts(record: dict[str, Any]) -> str:
         before, lowest = (interval(row["metrics"]["macro_f1"]) for row in (plain[0], worst))
         said.append(
             f"<li><b>{escape(one['name'])}</b>: macro-F1 {before} as it is. Lowest with "
-            f"{_amount_words(worst)}: {lowest}, a difference of {change}. {losses}.</li>"
+            f"{_amount_words(worst)}: {lowest}, a difference of {change}. {losses}."
+            f"{_standing(one, record['contenders'][0]['name'])}</li>"
         )
     return f'<ul class="verdicts">{"".join(said)}</ul>'
+
+
+def _standing(one: dict[str, Any], first: str) -> str:
+    """Under how many amounts it is clearly ahead of the first contender, and behind."""
+    ahead = [row["ahead"]["macro_f1"] for row in one["rows"] if row["ahead"]]
+    known = [metric for metric in ahead if is_number(metric["low"]) and is_number(metric["high"])]
+    if not known:
+        return ""
+    above, below = sum(metric["low"] > 0 for metric in known), sum(metric["high"] < 0 for metric in known)
+    return (
+        f" Against <b>{escape(first)}</b>, row by row: clearly ahead in {above}, clearly behind in {below}, "
+        f"neither in {len(known) - above - below}."
+    )
 
 
 def _section(
@@ -140,6 +155,7 @@ def _chart(record: dict[str, Any], shift: dict[str, Any], metric: str, span: tup
 def _numbers(record: dict[str, Any], shift: dict[str, Any]) -> str:
     """A row per amount and contender, so that contenders stand below each other."""
     known, several = SHIFTS[shift["name"]], len(record["contenders"]) > 1
+    against = any(row["ahead"] for one in record["contenders"] for row in one["rows"])
     body = [
         [
             f'<span class="whole">{escape(known.words(row["amount"]))}</span>',
@@ -150,6 +166,7 @@ def _numbers(record: dict[str, Any], shift: dict[str, Any]) -> str:
                 for cell in (
                     interval(row["metrics"][name]),
                     "as it is" if row["amount"] == known.neutral else _change(row["difference"][name]),
+                    *([_change(row["ahead"][name]) if row["ahead"] else ""] if against else []),
                 )
             ),
             f"{100 * row['changed_ratio']:.0f} %",
@@ -158,7 +175,8 @@ def _numbers(record: dict[str, Any], shift: dict[str, Any]) -> str:
         for one, row in zip(record["contenders"], rows, strict=True)
     ]
     head = ["Amount", *(["Contender"] if several else [])]
-    head += [cell for name in SHOWN_METRICS for cell in (metric_name(name), "Difference")]
+    ahead = [f"Ahead of {escape(record['contenders'][0]['name'])}"] if against else []
+    head += [cell for name in SHOWN_METRICS for cell in (metric_name(name), "Difference", *ahead)]
     return f"<h3>The numbers</h3>{table([*head, 'Called otherwise'], body, kind='numbers')}"
 
 
@@ -208,7 +226,7 @@ def _contenders(record: dict[str, Any]) -> str:
         [
             escape(one["name"]),
             escape(f"{one.get('encoder') or UNKNOWN}, {one.get('init') or UNKNOWN}"),
-            escape(str(one.get("seed", UNKNOWN))),
+            escape(", ".join(map(str, one["seeds"]))),
             f"<code>{escape(', '.join(one['results']))}</code>",
             escape(", ".join(one["splits"])),
             f"{count(one['num_images'])} of {count(one['num_patients'])} {escape(record['group_kind'])}s",
@@ -216,7 +234,7 @@ def _contenders(record: dict[str, Any]) -> str:
         ]
         for one in record["contenders"]
     ]
-    head = ["Contender", "Encoder, start", "Seed", "Results", "Splits", "Test images"]
+    head = ["Contender", "Encoder, start", "Seeds", "Results", "Splits", "Test images"]
     return table([*head, "Largest difference of a probability from the result's"], body)
 
 
