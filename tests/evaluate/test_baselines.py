@@ -15,6 +15,7 @@ from usfmae.evaluate.fold_training import FinetuneBatches
 from usfmae.evaluate.protocol import TaskConfig, load_task
 from usfmae.evaluate.start import open_start, shown_to
 from usfmae.evaluate.statistics import BootstrapConfig
+from usfmae.models.classifier import load_classifier
 from usfmae.models.vit import ViTConfig
 
 NETWORK = ViTConfig(size="ti", image_px=32, patch_px=8)
@@ -74,6 +75,24 @@ def test_a_resumed_convolutional_run_ends_where_an_uninterrupted_one_does(fake_b
         (tmp_path / name / "folds/fold-2/classifier.safetensors").read_bytes() for name in ("whole", "broken")
     ]
     assert ends[0] == ends[1]
+
+
+def test_moments_taken_anew_change_the_test_and_nothing_that_was_learnt(fake_bus_bra, tmp_path):
+    task = load_task("bus-bra", fake_bus_bra, config=TaskConfig(size_px=32, folds=(2,)))
+    found = {}
+    for num_images in (0, 20):
+        config = small(task).model_copy(update={"moment_images": num_images})
+        finetune(task, "scratch", out=tmp_path / str(num_images), config=config)
+        loaded = load_classifier(tmp_path / str(num_images) / "folds/fold-2/classifier.safetensors")
+        found[num_images] = loaded.network.state_dict()
+    moments = {name for name in found[0] if "running_" in name or name.endswith("num_batches_tracked")}
+    changed = {name for name in found[0] if not torch.equal(found[0][name], found[20][name])}
+    assert changed == moments
+    with plug_pulled(FinetuneBatches, at=9):  # ten batches of training, then three for the moments
+        finetune(task, "scratch", out=tmp_path / "broken", config=config)
+    finetune(task, "scratch", out=tmp_path / "broken", config=config, resume=True)
+    again = load_classifier(tmp_path / "broken/folds/fold-2/classifier.safetensors").network.state_dict()
+    assert all(torch.equal(again[name], found[20][name]) for name in moments)
 
 
 def evaluate(*words):

@@ -35,6 +35,11 @@ class FinetuneConfig(EncoderUseConfig):
     ema: EmaConfig = EmaConfig()
     """A moving average of all weights, which is tested and kept in their place; off by default."""
 
+    moment_images: int = Field(default=0, ge=0)
+    """Training views over which the running moments of batch norms are taken anew when training has ended;
+    0 leaves them as the last steps left them. What it is worth: docs/results/benchmarks.md, "The recipe".
+    With `ema` a convolutional network needs it: the moments are of the weights, not of their average."""
+
     balanced: bool = True
     """Weigh each class by the inverse of its number of images, as macro-F1 does."""
 

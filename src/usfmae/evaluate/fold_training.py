@@ -20,6 +20,7 @@ from usfmae.engine.devices import PrecisionName, autocast, pick_precision, to_in
 from usfmae.engine.ema import WeightAverage
 from usfmae.engine.looks import Looks
 from usfmae.engine.loop import Batch, LoopResult, train
+from usfmae.engine.moments import has_moments, settle_moments
 from usfmae.engine.optim import OptimConfig, build_optimizer
 from usfmae.engine.sampler import batch_indices, steps_in
 from usfmae.engine.schedule import make_schedule
@@ -218,7 +219,19 @@ def train_on_split(
     )
     if average is not None:
         average.settle()
+    if config.moment_images and has_moments(module):
+        settle_moments(module, _views_after(batches, total, config.moment_images, input_spec, module))
     return done
+
+
+def _views_after(
+    batches: FinetuneBatches, step: int, num_images: int, input_spec: InputSpec, module: nn.Module
+) -> Iterator[Tensor]:
+    """Training views as the network takes them, of the steps that would have come next, in whole batches."""
+    device = next(module.parameters()).device
+    for later in range(step, step + -(-num_images // batches.batch)):
+        views, *_ = batches(later)
+        yield to_input(views, input_spec, device)
 
 
 def _with_short_warmup(config: FinetuneConfig) -> OptimConfig:
