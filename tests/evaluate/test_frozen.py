@@ -9,7 +9,7 @@ from usfmae.datasets.duplicates import NEAR_DUPLICATE_LIKENESS
 from usfmae.evaluate.contamination import PretrainingPool
 from usfmae.evaluate.frozen import KnnConfig, LinearProbeConfig, evaluate_knn, evaluate_linear_probe
 from usfmae.evaluate.metrics import METRICS, score
-from usfmae.evaluate.predictions import read_predictions
+from usfmae.evaluate.predictions import fold_ids, read_predictions
 from usfmae.evaluate.report import write_report
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.images.fingerprint import content_hash, fingerprint
@@ -27,7 +27,7 @@ def test_the_result_is_the_score_of_its_predictions(task, weights, tmp_path):
     result = knn(task, weights, tmp_path / "r")
     assert result == read_json(tmp_path / "r/result.json")
     predictions = read_predictions(tmp_path / "r/predictions.csv")
-    plain = score(predictions.labels, predictions.probabilities, positive=1)
+    plain = score(predictions.labels, predictions.probabilities, positive=1, folds=fold_ids(predictions))
     for name in METRICS:
         found = result["metrics"][name]
         assert found["value"] == pytest.approx(plain[name])

@@ -14,7 +14,7 @@ from usfmae.base.files import read_json, write_json
 from usfmae.cli.main import main
 from usfmae.evaluate.fold_training import class_probabilities
 from usfmae.evaluate.metrics import predicted_classes
-from usfmae.evaluate.predictions import read_predictions
+from usfmae.evaluate.predictions import fold_ids, read_predictions
 from usfmae.evaluate.protocol import TaskConfig, load_task
 from usfmae.evaluate.shifts import evaluate_shifts
 from usfmae.evaluate.shifts_config import ShiftsConfig
@@ -66,7 +66,13 @@ def test_each_split_is_answered_by_its_own_classifier(shifted, kept, task):
         parts.append(class_probabilities(loaded.network, darker, input_spec=loaded.input_spec))
     found = np.concatenate(parts)
     expected = paired_difference(
-        said.labels, said.probabilities, found, said.group_ids, config=FEW.bootstrap, positive=task.positive
+        said.labels,
+        said.probabilities,
+        found,
+        said.group_ids,
+        config=FEW.bootstrap,
+        positive=task.positive,
+        folds=fold_ids(said),
     )
     row = rows_of(record)["gain", -12.0]
     for name in ("macro_f1", "auroc"):

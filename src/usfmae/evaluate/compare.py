@@ -5,7 +5,7 @@ from typing import Any
 
 from usfmae.base.errors import FolderError
 from usfmae.base.files import read_json
-from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, read_predictions
+from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, fold_ids, read_predictions
 from usfmae.evaluate.result import RESULT_FILE
 from usfmae.evaluate.statistics import BootstrapConfig, paired_difference
 
@@ -36,6 +36,7 @@ def compare_results(first: Path, second: Path, *, bootstrap: BootstrapConfig | N
         baseline.group_ids,
         config=bootstrap or BootstrapConfig(),
         positive=None if positive is None else baseline.classes.index(positive),
+        folds=fold_ids(baseline, contender),
     )
     return {
         "first": {"folder": str(first), "metrics": before["metrics"]},

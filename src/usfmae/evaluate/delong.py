@@ -13,6 +13,9 @@ Biometrics 53, eq. 4 and 6). With one image per patient that is DeLong's varianc
 
 With more than two classes the AUROC is the mean of the one-against-the-rest ones, as in `metrics`, and an
 image contributes to each of them. The papers have two classes only; this is the same sum.
+
+With folds, each scored by a network of its own, pairs are those within a fold, as in `metrics`: the AUROC is
+the mean of the folds', each weighed by its pairs, and an image's placement counts with that weight.
 """
 
 from collections.abc import Sequence
@@ -85,6 +88,7 @@ def delong_test(
     groups: Int[np.ndarray, " image"] | None = None,
     *,
     positive: int | None = None,
+    folds: Int[np.ndarray, " image"] | None = None,
     level: float = 0.95,
 ) -> AurocTest:
     """Both AUROCs, their difference with its interval, and the p-value of no difference.
@@ -97,6 +101,7 @@ def delong_test(
         groups: the patient of each image, any integers; None takes every image for a patient of its own,
             which makes p too small where that is not so.
         positive: with two classes, the one to be found; the last if None.
+        folds: the network that scored each image, any integers; None if one scored all.
         level: of the intervals.
 
     Raises:
@@ -106,7 +111,9 @@ def delong_test(
         raise ValueError(f"the level of an interval lies between 0 and 1, got {level}")
     num_groups = len(labels) if groups is None else len(np.unique(groups))
     sides = seeds_of(first), seeds_of(second)
-    area, covariance = auroc_covariance(labels, [*sides[0], *sides[1]], groups, positive=positive)
+    area, covariance = auroc_covariance(
+        labels, [*sides[0], *sides[1]], groups, positive=positive, folds=folds
+    )
     mean = np.repeat(np.eye(2), [len(side) for side in sides], axis=1)
     mean /= mean.sum(axis=1, keepdims=True)
     area, covariance = mean @ area, mean @ covariance @ mean.T
@@ -137,6 +144,7 @@ def auroc_covariance(
     groups: Int[np.ndarray, " image"] | None = None,
     *,
     positive: int | None = None,
+    folds: Int[np.ndarray, " image"] | None = None,
 ) -> tuple[Float[np.ndarray, " classifier"], Float[np.ndarray, "classifier classifier"]]:
     """AUROCs of classifiers on the same images, and how their errors vary together.
 
@@ -147,10 +155,11 @@ def auroc_covariance(
         probabilities: one array per classifier.
         groups: the patient of each image; None takes every image for a patient of its own.
         positive: with two classes, the one to be found; the last if None.
+        folds: the network that scored each image, any integers; None if one scored all.
 
     Returns:
-        The areas, NaN where a class has no image, and their covariance matrix, NaN where a class has images
-        of one patient only.
+        The areas, NaN where no fold has a class and others beside it, and their covariance matrix, NaN where
+        a class has images of one patient only.
 
     Raises:
         ValueError: a score is not a number.
@@ -162,16 +171,27 @@ def auroc_covariance(
     if num_classes == 2:
         ranked = range(1, 2) if positive is None else range(positive, positive + 1)
     num = len(probabilities)
-    if any(not 0 < np.sum(labels == one) < len(labels) for one in ranked):
+    parts = [np.arange(len(labels))]
+    if folds is not None:
+        parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    pairs = np.array([[_num_pairs(labels[part] == one) for part in parts] for one in ranked])
+    if (pairs.sum(axis=1) == 0).any():
         return np.full(num, np.nan), np.full((num, num), np.nan)
+    weights = pairs / pairs.sum(axis=1, keepdims=True) / len(ranked)
     areas, shares = np.zeros(num), np.zeros((num, len(labels)))
     for row, scores in enumerate(probabilities):
-        for one in ranked:
-            area, share = _contributions(scores[:, one], labels == one)
-            areas[row] += area / len(ranked)
-            shares[row] += share / len(ranked)
+        for one, of_class in zip(ranked, weights, strict=True):
+            for part, weight in zip(parts, of_class, strict=True):
+                if weight:
+                    area, share = _contributions(scores[part, one], labels[part] == one)
+                    areas[row] += area * weight
+                    shares[row, part] += share * weight
     member = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     return areas, _clustered_covariance(shares, labels, member, num_classes)
+
+
+def _num_pairs(is_positive: Bool[np.ndarray, " image"]) -> int:
+    return int(is_positive.sum()) * int((~is_positive).sum())
 
 
 def _contributions(

@@ -8,9 +8,12 @@ in tenths of a second instead of minutes.
 
 With two classes, AUROC, average precision, sensitivity and specificity are those of the positive class; with
 more they are macro averages over the classes, each against the rest.
-"""
 
-from collections.abc import Sequence
+Where several networks were tested, each on its own fold, AUROC compares images of one fold only, since the
+scores of two networks are not on one scale: rightly ordered pairs of all folds over all pairs. Pooled scores
+would be too low, or too high (Forman and Scholz 2010, "Apples-to-apples in cross-validation studies", SIGKDD
+Explorations 12(1)). Average precision is that of each fold, weighed by its images of the class.
+"""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -49,10 +52,11 @@ def score(
     probabilities: Float[np.ndarray, "image class"],
     *,
     positive: int | None = None,
+    folds: Int[np.ndarray, " image"] | None = None,
 ) -> dict[str, float]:
     """All of `METRICS` for one set of predictions; see `score_resamples`."""
     once = np.ones((1, len(labels)))
-    scored = score_resamples(labels, probabilities, once, positive=positive)
+    scored = score_resamples(labels, probabilities, once, positive=positive, folds=folds)
     return {name: float(values[0]) for name, values in scored.items()}
 
 
@@ -62,6 +66,7 @@ def score_resamples(
     weights: Float[np.ndarray, "resample image"],
     *,
     positive: int | None = None,
+    folds: Int[np.ndarray, " image"] | None = None,
 ) -> dict[str, Float[np.ndarray, " resample"]]:
     """All of `METRICS`, once per row of weights.
 
@@ -74,6 +79,7 @@ def score_resamples(
         probabilities: any scores that are larger for likelier classes; the largest is the prediction.
         weights: how often each image counts, not negative, each row with a positive sum.
         positive: with two classes, the one to be found; the last if None.
+        folds: the network that scored each image, any integers; None if one scored all.
 
     Raises:
         ValueError: fewer than two classes, a label outside of them, or a score that is not a number.
@@ -83,7 +89,7 @@ def score_resamples(
     counts = decision_counts(labels, predicted_classes(probabilities), num_classes=num_classes)
     scored = score_decisions(weights @ counts, positive=positive)
     ranked = range(num_classes) if num_classes > 2 else [1 if positive is None else positive]
-    curves = [_ranking(probabilities[:, one], labels == one, weights) for one in ranked]
+    curves = [_ranking(probabilities[:, one], labels == one, weights, folds) for one in ranked]
     scored["auroc"] = np.mean([auroc for auroc, _ in curves], axis=0)
     scored["average_precision"] = np.mean([precision for _, precision in curves], axis=0)
     return {name: scored[name] for name in METRICS}
@@ -130,23 +136,6 @@ def score_decisions(
     }
 
 
-def mean_over_seeds(
-    labels: Int[np.ndarray, " image"],
-    probabilities: Sequence[Float[np.ndarray, "image class"]],
-    weights: Float[np.ndarray, "resample image"],
-    *,
-    positive: int | None = None,
-) -> Float[np.ndarray, "resample metric"]:
-    """All of `METRICS`, a column each: the mean of what each seed's probabilities come to; see
-    `score_resamples`."""
-    rows = []
-    for one in probabilities:
-        scored = score_resamples(labels, one, weights, positive=positive)
-        rows.append(np.stack([scored[name] for name in METRICS], axis=1))
-    mean: Float[np.ndarray, "resample metric"] = np.mean(rows, axis=0)
-    return mean
-
-
 def f1_per_class(
     labels: Int[np.ndarray, " image"],
     probabilities: Float[np.ndarray, "image class"],
@@ -182,8 +171,27 @@ def _ranking(
     scores: Float[np.ndarray, " image"],
     is_positive: Bool[np.ndarray, " image"],
     weights: Float[np.ndarray, "resample image"],
+    folds: Int[np.ndarray, " image"] | None,
 ) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, " resample"]]:
     """AUROC (ties count half) and average precision (a step per distinct score) of one class."""
+    if folds is None:
+        sums = _ranking_sums(scores, is_positive, weights)
+    else:
+        parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+        sums = np.sum([_ranking_sums(scores[p], is_positive[p], weights[:, p]) for p in parts], axis=0)
+    area, pairs, precise, positives = sums
+    return _ratio(area, pairs), _ratio(precise, positives)
+
+
+def _ranking_sums(
+    scores: Float[np.ndarray, " image"],
+    is_positive: Bool[np.ndarray, " image"],
+    weights: Float[np.ndarray, "resample image"],
+) -> Float[np.ndarray, "4 resample"]:
+    """Of one fold: rightly ordered pairs, all pairs, the sum of the precision at each positive, positives.
+
+    The last two are 0 where nothing is outside of the class, which is no test of precision.
+    """
     order = np.argsort(-scores, kind="stable")
     last_of_tie = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     ordered = weights[:, order]
@@ -194,8 +202,8 @@ def _ranking(
     new_found = np.diff(found, axis=1, prepend=0)
     area = ((found - new_found / 2) * np.diff(false_alarms, axis=1, prepend=0)).sum(axis=1)
     precise = (new_found * _ratio(found, called, nothing=0.0)).sum(axis=1)
-    auroc, precision = _ratio(area, positives * negatives), _ratio(precise, positives)
-    return auroc, np.where(negatives > 0, precision, np.nan)
+    tested = negatives > 0
+    return np.stack([area, positives * negatives, precise * tested, positives * tested])
 
 
 def _ratio(

@@ -16,7 +16,7 @@ from usfmae.evaluate.plan_decisions import decisions_of
 from usfmae.evaluate.plan_findings import FeatureMap, PlanFindings, Worst
 from usfmae.evaluate.plan_run import PlanRun, state_of
 from usfmae.evaluate.plan_scores import Entry, comparisons_of, entries_of
-from usfmae.evaluate.predictions import PREDICTIONS_FILE, read_predictions
+from usfmae.evaluate.predictions import PREDICTIONS_FILE, fold_ids, read_predictions
 from usfmae.evaluate.report_plan_task import strongest
 from usfmae.evaluate.reproduction import reproduction_card
 from usfmae.evaluate.subgroups import Subgroups, score_subgroups
@@ -78,6 +78,7 @@ def _subgroups(entry: Entry, run: PlanRun) -> tuple[Subgroups, ...]:
             column=column,
             config=run.plan.bootstrap,
             positive=entry.positive,
+            folds=fold_ids(first),
             group_kind=str(entry.results[0].get("group_kind", "patient")),
         )
         for column, of_image in run.columns(entry.task).items()

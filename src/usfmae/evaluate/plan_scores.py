@@ -1,9 +1,10 @@
 """What a plan's cells say together: means over seeds, and every rival against the first contender.
 
-The test images of all splits of a task are scored as one set. A contender's number is the mean over seeds of
-a metric; its interval comes from drawn patients, each draw scored with every seed. Differences are paired:
-both contenders are scored on the same draws. Tests are made on the probabilities averaged over seeds, so that
-a patient counts once, and their p-values are corrected over all comparisons of the plan (Holm 1979).
+The test images of all splits of a task are scored as one set, AUROC on pairs within a split. A contender's
+number is the mean over seeds of a metric; its interval comes from drawn patients and seeds. Differences are
+paired: both contenders are scored on the same draws. Tests are of these very networks, over patients alone; a
+patient counts once, whatever the number of seeds, and p-values are corrected over all comparisons of a metric
+in the plan (Holm 1979).
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from usfmae.evaluate.paired_tests import (
     wilcoxon_test,
 )
 from usfmae.evaluate.plan import Cell, Plan
-from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, pooled, read_predictions
+from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, fold_ids, pooled, read_predictions
 from usfmae.evaluate.result import RESULT_FILE
 from usfmae.evaluate.statistics import BootstrapConfig, Interval
 
@@ -60,7 +61,7 @@ class Entry:
     """Test images of all splits, in one order for all seeds."""
 
     metrics: dict[str, Interval]
-    """Mean over seeds, with the interval over patients."""
+    """Mean over seeds, with the interval over patients and seeds."""
 
     over_folds: dict[str, MeanOverRuns]
     """Mean over splits and seeds with the corrected interval; empty with a single run."""
@@ -177,8 +178,11 @@ def compare_entries(ours: Entry, rival: Entry, metric: str, bootstrap: Bootstrap
     mine = [one.probabilities for one in ours.per_seed]
     other = [one.probabilities for one in theirs]
 
-    change = difference_over_seeds(labels, other, mine, groups, config=bootstrap, positive=ours.positive)
-    p, tests = _tests(metric, labels, other, mine, groups, ours.positive)
+    folds = fold_ids(ours.per_seed[0], theirs[0])
+    change = difference_over_seeds(
+        labels, other, mine, groups, config=bootstrap, positive=ours.positive, folds=folds
+    )
+    p, tests = _tests(metric, labels, other, mine, groups, folds, ours.positive)
     mine_by_fold, other_by_fold = ours.fold_scores(metric), rival.fold_scores(metric)
     if mine_by_fold.shape == other_by_fold.shape and mine_by_fold.shape[1] > 1:
         tests["corrected_t"] = corrected_t_test(
@@ -220,6 +224,7 @@ def _entry(cells: Sequence[Cell], seeds: Sequence[int], out: Path, bootstrap: Bo
             first.group_ids,
             config=bootstrap,
             positive=positive,
+            folds=fold_ids(first),
         ),
         over_folds={},
         folds=tuple(dict.fromkeys(first.folds)),
@@ -239,6 +244,7 @@ def _tests(
     other: Sequence[Float[np.ndarray, "image class"]],
     mine: Sequence[Float[np.ndarray, "image class"]],
     groups: Int[np.ndarray, " image"],
+    folds: Int[np.ndarray, " image"],
     positive: int | None,
 ) -> tuple[float | None, dict[str, Any]]:
     """The p-value that counts, of the mean over seeds, and the records of further tests; the rival first.
@@ -247,7 +253,7 @@ def _tests(
     McNemar's always are.
     """
     if metric == "auroc":
-        delong = delong_test(labels, other, mine, groups, positive=positive)
+        delong = delong_test(labels, other, mine, groups, positive=positive, folds=folds)
         return delong.p, {"delong": delong.record()}
     averaged = np.mean(other, axis=0), np.mean(mine, axis=0)
     sides: tuple[Answers, Answers] = (other, mine) if len(other) == len(mine) else averaged

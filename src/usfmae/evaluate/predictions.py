@@ -66,6 +66,16 @@ class Predictions:
         )
 
 
+def fold_ids(*tables: Predictions) -> Int64[np.ndarray, " image"]:
+    """Which network scored each image, as an integer: equal where it was the same one in every table.
+
+    Args:
+        tables: the same images in the same order.
+    """
+    names = np.array([one.folds for one in tables])
+    return np.unique(names, axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
 def pooled(parts: Sequence[Predictions]) -> Predictions:
     """The test images of several folds as one set.
 

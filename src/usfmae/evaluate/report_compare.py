@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from usfmae.base.page import UNKNOWN, count, number, table
+from usfmae.evaluate.predictions import fold_ids
 from usfmae.evaluate.report_charts import Row, interval_chart
 from usfmae.evaluate.report_folders import ResultFolder
 from usfmae.evaluate.report_words import interval, metric_name
@@ -87,6 +88,7 @@ def _difference(before: ResultFolder, after: ResultFolder) -> dict[str, Interval
         first.group_ids,
         config=before.bootstrap,
         positive=before.positive,
+        folds=fold_ids(first, second),
     )
 
 

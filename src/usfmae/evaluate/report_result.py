@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from usfmae.base.page import UNKNOWN, count, duration, number, sentences, table
 from usfmae.evaluate.metrics import METRICS
-from usfmae.evaluate.predictions import per_group
+from usfmae.evaluate.predictions import fold_ids, per_group
 from usfmae.evaluate.report_charts import Line, line_chart
 from usfmae.evaluate.report_compare import SHOWN
 from usfmae.evaluate.report_folders import ResultFolder
@@ -181,6 +181,7 @@ def _subgroups(result: ResultFolder) -> str:
             column=column,
             config=result.bootstrap,
             positive=result.positive,
+            folds=fold_ids(predictions),
             group_kind=kind,
         )
         for column, values in result.columns.items()

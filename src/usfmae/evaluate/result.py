@@ -19,6 +19,7 @@ from usfmae.evaluate.predictions import (
     PREDICTIONS_FILE,
     VALIDATION_FILE,
     Predictions,
+    fold_ids,
     joined,
     per_group,
     pooled,
@@ -186,6 +187,7 @@ def _scored(predictions: Predictions, task: Task, bootstrap: BootstrapConfig) ->
         predictions.group_ids,
         config=bootstrap,
         positive=task.positive,
+        folds=fold_ids(predictions),
     )
 
 

@@ -1,13 +1,14 @@
 """ROC curves with a band over patients."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from usfmae.base.seeds import rng_for
 from usfmae.evaluate.metrics import score
-from usfmae.evaluate.predictions import Predictions
+from usfmae.evaluate.predictions import Predictions, fold_ids
 from usfmae.evaluate.statistics import BootstrapConfig
 
 GRID = np.linspace(0, 1, 201)
@@ -25,7 +26,7 @@ class RocCurve:
 
     high: Float[np.ndarray, " point"] | None
     auroc: float
-    """Exact area, ties counted half; equals scikit-learn's `roc_auc_score` (one-vs-rest, macro)."""
+    """Exact area, ties counted half; of one fold scikit-learn's `roc_auc_score` (one-vs-rest, macro)."""
 
 
 def roc_curve(
@@ -34,7 +35,8 @@ def roc_curve(
     """The ROC curve of the positive class, or with more than two classes the mean of all one-vs-rest curves.
 
     The band is the interval of the sensitivity at each false-positive rate when whole patients are drawn
-    with replacement (vertical averaging; Fawcett 2006, "An introduction to ROC analysis", sec. 8).
+    with replacement (vertical averaging; Fawcett 2006, "An introduction to ROC analysis", sec. 8). Each fold,
+    scored by a network of its own, has a curve of its own, weighed by its pairs as in `metrics`.
 
     Args:
         predictions: one row per image (or patient).
@@ -49,20 +51,64 @@ def roc_curve(
     ranked = [num_classes - 1 if positive is None else positive] if num_classes == 2 else range(num_classes)
     if len(np.unique(predictions.labels)) < num_classes:
         return None
-    sides = [(predictions.probabilities[:, one], predictions.labels == one) for one in ranked]
-    once = np.ones(len(predictions))
-    rate = np.mean([_sensitivity_at(GRID, scores, found, once) for scores, found in sides], axis=0)
+    folds = fold_ids(predictions)
+    parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    sides = [
+        [_Side(part, predictions.probabilities[part, one], predictions.labels[part] == one) for part in parts]
+        for one in ranked
+    ]
+    rate = _mean_curve(sides, np.ones(len(predictions)))
+    if rate is None:
+        return None
     drawn = _resampled(predictions, sides, bootstrap)
     low = high = None
     if len(drawn):
         low, high = np.quantile(drawn, [(1 - bootstrap.level) / 2, (1 + bootstrap.level) / 2], axis=0)
-    auroc = score(predictions.labels, predictions.probabilities, positive=positive)["auroc"]
+    auroc = score(predictions.labels, predictions.probabilities, positive=positive, folds=folds)["auroc"]
     return RocCurve(GRID, rate, low, high, auroc)
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One fold for one class."""
+
+    part: Int[np.ndarray, " part"]
+    """Its images."""
+
+    scores: Float[np.ndarray, " part"]
+    """Of the class."""
+
+    found: Bool[np.ndarray, " part"]
+    """Which are of the class."""
+
+    def num_pairs(self, weight: Float[np.ndarray, " image"]) -> float:
+        """Images of the class times those outside of it, as weighed."""
+        mine = weight[self.part]
+        return float(mine[self.found].sum() * mine[~self.found].sum())
+
+
+def _mean_curve(
+    sides: Sequence[Sequence[_Side]], weight: Float[np.ndarray, " image"]
+) -> Float[np.ndarray, " point"] | None:
+    """Over folds, weighed by their pairs, then over classes; None if a class has no pair in any fold."""
+    curves = []
+    for of_class in sides:
+        pairs = np.array([side.num_pairs(weight) for side in of_class])
+        if not pairs.any():
+            return None
+        rows = [
+            share * _sensitivity_at(GRID, side.scores, side.found, weight[side.part])
+            for share, side in zip(pairs / pairs.sum(), of_class, strict=True)
+            if share
+        ]
+        curves.append(np.sum(rows, axis=0))
+    mean: Float[np.ndarray, " point"] = np.mean(curves, axis=0)
+    return mean
 
 
 def _resampled(
     predictions: Predictions,
-    sides: list[tuple[Float[np.ndarray, " image"], Bool[np.ndarray, " image"]]],
+    sides: Sequence[Sequence[_Side]],
     bootstrap: BootstrapConfig,
 ) -> Float[np.ndarray, "draw point"]:
     """The curve for each draw of patients; draws without both sides of every class are left out."""
@@ -72,8 +118,9 @@ def _resampled(
     curves = []
     for _ in range(bootstrap.num_resamples):
         weight = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups))[member].astype(float)
-        if all(0 < weight[found].sum() < weight.sum() for _, found in sides):
-            curves.append(np.mean([_sensitivity_at(GRID, *side, weight) for side in sides], axis=0))
+        curve = _mean_curve(sides, weight)
+        if curve is not None:
+            curves.append(curve)
     return np.array(curves).reshape(len(curves), len(GRID))
 
 

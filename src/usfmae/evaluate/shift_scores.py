@@ -12,7 +12,7 @@ import numpy as np
 from usfmae.evaluate.compare import in_order_of
 from usfmae.evaluate.metrics import predicted_classes
 from usfmae.evaluate.over_seeds import difference_over_seeds, score_over_seeds
-from usfmae.evaluate.predictions import Predictions
+from usfmae.evaluate.predictions import Predictions, fold_ids
 from usfmae.evaluate.shifted_answers import Answers
 from usfmae.evaluate.shifts_config import ShiftsConfig
 from usfmae.evaluate.statistics import Interval
@@ -83,6 +83,7 @@ def _metrics(said: PerSeed, answers: Answers, config: ShiftsConfig) -> dict[str,
             said[0].group_ids,
             config=config.bootstrap,
             positive=answers.task.positive,
+            folds=fold_ids(said[0]),
         )
     )
 
@@ -97,6 +98,7 @@ def _difference(
         before[0].group_ids,
         config=config.bootstrap,
         positive=answers.task.positive,
+        folds=fold_ids(before[0], after[0]),
     )
 
 

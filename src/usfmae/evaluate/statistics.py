@@ -92,6 +92,7 @@ def score_with_intervals(
     *,
     config: BootstrapConfig,
     positive: int | None = None,
+    folds: Int[np.ndarray, " image"] | None = None,
 ) -> Scored:
     """Every metric with its bootstrap interval over groups.
 
@@ -101,10 +102,11 @@ def score_with_intervals(
         groups: the patient of each image, any integers.
         config: number of draws, level, method, seed.
         positive: with two classes, the one to be found; the last if None.
+        folds: the network that scored each image, any integers; None if one scored all.
     """
 
     def all_metrics(weights: Float[np.ndarray, "resample image"]) -> Float[np.ndarray, "resample metric"]:
-        scored = score_resamples(labels, probabilities, weights, positive=positive)
+        scored = score_resamples(labels, probabilities, weights, positive=positive, folds=folds)
         columns = np.stack([scored[name] for name in METRICS], axis=1)
         return np.concatenate([columns, f1_per_class(labels, probabilities, weights)], axis=1)
 
@@ -127,6 +129,7 @@ def paired_difference(
     *,
     config: BootstrapConfig,
     positive: int | None = None,
+    folds: Int[np.ndarray, " image"] | None = None,
 ) -> dict[str, Interval]:
     """`second - first` of every metric, with the interval of the difference on shared draws of patients.
 
@@ -139,11 +142,12 @@ def paired_difference(
         groups: the patient of each image.
         config: number of draws, level, method, seed.
         positive: with two classes, the one to be found; the last if None.
+        folds: the network that scored each image, any integers; None if one scored all.
     """
 
     def differences(weights: Float[np.ndarray, "resample image"]) -> Float[np.ndarray, "resample metric"]:
-        before = score_resamples(labels, first, weights, positive=positive)
-        after = score_resamples(labels, second, weights, positive=positive)
+        before = score_resamples(labels, first, weights, positive=positive, folds=folds)
+        after = score_resamples(labels, second, weights, positive=positive, folds=folds)
         return np.stack([after[name] - before[name] for name in METRICS], axis=1)
 
     draws = draw_resamples(differences, labels, groups, first.shape[1], config)

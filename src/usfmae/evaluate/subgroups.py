@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from usfmae.evaluate.metrics import METRICS, mean_over_seeds
-from usfmae.evaluate.statistics import BootstrapConfig, Interval, draw_resamples
+from usfmae.evaluate.over_seeds import score_over_seeds
+from usfmae.evaluate.statistics import BootstrapConfig, Interval
 
 FEW_PATIENTS = 20
 """Parts with fewer carry a warning."""
@@ -85,6 +85,7 @@ def score_subgroups(
     column: str,
     config: BootstrapConfig,
     positive: int | None = None,
+    folds: Int[np.ndarray, " image"] | None = None,
     group_kind: str = "patient",
 ) -> Subgroups:
     """Every metric for each value of a column.
@@ -92,12 +93,13 @@ def score_subgroups(
     Args:
         labels: true classes.
         probabilities: predicted probability of each class, one table per seed; a metric is the mean over
-            seeds, on the same draws of patients.
+            seeds.
         groups: the patient of each image, any integers.
         values: of each image; None or blank where unknown.
         column: what the values are of, such as `device`.
         config: number of draws, level, method, seed.
         positive: with two classes, the one to be found; the last if None.
+        folds: the network that scored each image, any integers; None if one scored all.
         group_kind: what a group is called in warnings.
 
     Raises:
@@ -111,24 +113,22 @@ def score_subgroups(
     parts = []
     for name in names:
         rows = np.flatnonzero(cleaned == name)
-        here, said = labels[rows], [one[rows] for one in probabilities]
-
-        def means(
-            weights: Float[np.ndarray, "resample image"],
-            here: Int[np.ndarray, " image"] = here,
-            said: Sequence[Float[np.ndarray, "image class"]] = said,
-        ) -> Float[np.ndarray, "resample metric"]:
-            return mean_over_seeds(here, said, weights, positive=positive)
-
-        draws = draw_resamples(means, here, groups[rows], num_classes, config)
+        here = labels[rows]
         counts = np.bincount(here, minlength=num_classes)
         parts.append(
             Subgroup(
                 name=name,
                 num_images=len(rows),
-                num_groups=draws.num_groups,
+                num_groups=len(np.unique(groups[rows])),
                 num_per_class=tuple(counts.tolist()),
-                metrics={metric: draws.interval(number, config) for number, metric in enumerate(METRICS)},
+                metrics=score_over_seeds(
+                    here,
+                    [one[rows] for one in probabilities],
+                    groups[rows],
+                    config=config,
+                    positive=positive,
+                    folds=None if folds is None else folds[rows],
+                ),
                 warning=_warning(here, groups[rows], counts, group_kind),
             )
         )
