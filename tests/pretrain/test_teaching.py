@@ -160,7 +160,7 @@ VARIED = [
         "loop.accumulate=2",
     ],
     ["model.context=clip", "model.decoder.kind=cross", "resolution.start_px=16", "ema.decay=0.9"],
-    ["model.teacher.weight=0", "model.teacher.pixel_weight=0", "model.teacher.pooled_from=mean"],
+    ["model.teacher.weight=0", "model.teacher.pixel_weight=0", "model.teacher.pooled_from=class"],
     ["model.agreement.kind=image", "model.agreement.dim=8"],
 ]
 
