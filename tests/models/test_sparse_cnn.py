@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from usfmae.models.agreement import AgreementConfig
 from usfmae.models.masked_models import build_masked, start_masked
 from usfmae.models.masking import Hiding, hide_patches
 from usfmae.models.patches import patchify
@@ -12,9 +13,13 @@ from usfmae.models.visible_places import VisiblePlaces
 from usfmae.models.vit import take_rows
 
 
-def network(**settings) -> SparseAutoencoder:
+def network(agreement="none", **settings) -> SparseAutoencoder:
     module = build_masked(
-        SparseCnnConfig(encoder=SparseEncoderConfig(image_px=64, **settings), hide_ratio=0.5)
+        SparseCnnConfig(
+            encoder=SparseEncoderConfig(image_px=64, **settings),
+            hide_ratio=0.5,
+            agreement=AgreementConfig(kind=agreement, dim=8),
+        )
     )
     start_masked(module, torch.Generator().manual_seed(0))
     return module
@@ -68,6 +73,23 @@ def test_visible_pixels_of_one_patch_reach_the_prediction_of_another(module, ima
         then, now = (module(each, hiding).prediction for each in (images, moved))
     assert not torch.equal(then[0], now[0])
     assert torch.equal(then[1:], now[1:])  # evaluated, an image does not depend on others
+
+
+def test_views_are_compared_by_the_mean_of_the_visible_places(module, images, hiding):
+    comparing = network("image").eval()
+    with torch.no_grad():
+        (*_, last) = comparing.encode(images, VisiblePlaces(hiding.visible, (2, 2)))
+        by_image = torch.stack([(last[2 * k] + last[2 * k + 1]) / 2 for k in range(3)])
+        projected = comparing(images, hiding).projected
+        assert torch.allclose(projected, comparing.projector(by_image), atol=1e-5)
+        assert projected.shape == (3, 8)
+        other = changed(images, hiding, torch.tensor(9.0))
+        assert torch.equal(comparing(other, hiding).projected, projected)
+    assert module(images, hiding).projected is None
+    fresh, drawn = network().state_dict(), network("image").state_dict()
+    assert all(torch.equal(drawn[name], value) for name, value in fresh.items())  # the projector comes last
+    comparing(images, hiding).projected.square().sum().backward()
+    assert comparing.encoder._conv_stem.weight.grad.abs().max() > 0
 
 
 def test_the_loss_by_hand(module, images, hiding):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from in_double import SMALL_NORMS, in_double, small_lite
+from plug import plug_pulled
 from safetensors import safe_open
 from safetensors.torch import load_file
 from together import losses
@@ -15,6 +16,7 @@ from together import losses
 from usfmae.base.config import make_config, with_settings
 from usfmae.base.errors import FolderError, SettingError, WeightsError
 from usfmae.corpus.shards import open_corpus
+from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.utilisation import Utilisation
 from usfmae.models.cnn_weights import (
     LITE_INPUT,
@@ -76,6 +78,21 @@ def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(run, config, 
             weights="imagenet",
             resume=True,
         )
+
+
+def test_views_of_an_image_may_have_to_agree_as_well(config, small_corpus, tmp_path):
+    paired = with_settings(config, ["model.agreement.kind=image", "model.agreement.dim=16", "epochs=1.2"])
+    pretrain(paired, small_corpus, tmp_path / "whole", weights="imagenet")
+    lines = [line for line in read_metrics(tmp_path / "whole/metrics.jsonl") if line["kind"] == "train"]
+    for line in lines:
+        terms = [line[f"loss_{name}"] for name in ("invariance", "variance", "covariance")]
+        agreement = 0.02 * (25 * terms[0] + 25 * terms[1] + terms[2])
+        assert line["loss"] == pytest.approx(line["loss_pixels"] + agreement, rel=1e-5)
+    with plug_pulled(PretrainBatches, at=3):
+        pretrain(paired, small_corpus, tmp_path / "cut", weights="imagenet")
+    pretrain(paired, small_corpus, tmp_path / "cut", weights="imagenet", resume=True)
+    ends = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert ends[0] == ends[1]
 
 
 @pytest.fixture(scope="module")

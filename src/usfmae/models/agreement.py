@@ -98,8 +98,14 @@ def _spread(rows: Float[Tensor, "n d"]) -> tuple[Float[Tensor, ""], Float[Tensor
     return hinge, (covariances - variances.diag()).square().sum() / d
 
 
+def build_projector(encoder_dim: int, config: AgreementConfig, *, norm_eps: float) -> "Projector | None":
+    """What maps images to where two views of them are compared; None where they are not."""
+    return None if config.kind == "none" else Projector(encoder_dim, config, norm_eps=norm_eps)
+
+
 class Projector(nn.Sequential):
-    """From an image's mean token to the space in which views are compared; thrown away after pretraining.
+    """From the mean of an image's visible places to the space in which views are compared; thrown away after
+    pretraining.
 
     Layer norms stand where the paper has batch norms: what an image becomes must not depend on the images
     beside it, or on how a batch is cut over processes.

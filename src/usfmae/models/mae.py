@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from usfmae.base.config import Config
-from usfmae.models.agreement import AgreementConfig, Projector
+from usfmae.models.agreement import AgreementConfig, build_projector
 from usfmae.models.cross_decoder import CrossDecoder, EncodedContext
 from usfmae.models.losses import hidden_patch_loss, patch_moments
 from usfmae.models.masking import Hiding, HidingConfig, count_hidden
@@ -221,7 +221,8 @@ class MaskedAutoencoder(nn.Module):
         self.config = config
         self.encoder = VisionTransformer(config.encoder)
         self.decoder = build_decoder(config)
-        self.projector = build_projector(config)
+        width, norm_eps = SIZES[config.encoder.size][0], config.encoder.norm_eps
+        self.projector = build_projector(width, config.agreement, norm_eps=norm_eps)
 
     def forward(
         self,
@@ -329,11 +330,3 @@ def _bare_decoder(config: MaeConfig) -> Decoder | CrossDecoder:
         norm_eps=encoder.norm_eps,
         with_context=with_context,
     )
-
-
-def build_projector(config: MaeConfig) -> Projector | None:
-    """What maps images to where two views of them are compared; None where they are not."""
-    if config.agreement.kind == "none":
-        return None
-    encoder = config.encoder
-    return Projector(SIZES[encoder.size][0], config.agreement, norm_eps=encoder.norm_eps)

@@ -48,3 +48,5 @@ def start_masked(module: MaskedNetwork, generator: Generator) -> None:
     else:
         start_cnn(module.encoder, generator)
         start_decoder(module.decoder, generator)
+        if module.projector is not None:
+            start_weights(module.projector, generator)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from usfmae.base.config import Config
 from usfmae.base.input_spec import Side, height_width
-from usfmae.models.agreement import AgreementConfig
+from usfmae.models.agreement import AgreementConfig, build_projector
 from usfmae.models.cnn.efficientnet_lite import STAGE_DIMS, EfficientNetLite0
 from usfmae.models.encoder import ConvolutionalEncoder
 from usfmae.models.encoders import CnnConfig, build_cnn
@@ -27,6 +27,9 @@ from usfmae.models.sparse_decoder import SparseDecoder, SparseDecoderConfig
 from usfmae.models.teacher import TeacherConfig
 from usfmae.models.visible_places import VisiblePlaces, seeing_only
 from usfmae.models.vit import take_rows
+
+PROJECTOR_EPS = 1e-6
+"""Epsilon of the projector's layer norms, as that of the ViT's."""
 
 
 class SparseEncoderConfig(Config):
@@ -91,6 +94,9 @@ class SparseCnnConfig(Config):
     loss_in: Literal["everywhere", "sector"] = "everywhere"
     """Score all hidden patches, or only those with echo; hiding by sector always does the second."""
 
+    agreement: AgreementConfig = AgreementConfig()
+    """Which views ought to agree beside the pixels."""
+
     def model_post_init(self, _context: object) -> None:
         self.check_hiding(self.encoder.grid)
 
@@ -98,11 +104,6 @@ class SparseCnnConfig(Config):
     def context(self) -> Literal["none"]:
         """What comes along with an image: nothing."""
         return "none"
-
-    @property
-    def agreement(self) -> AgreementConfig:
-        """Which views ought to agree: none."""
-        return AgreementConfig()
 
     @property
     def teacher(self) -> TeacherConfig:
@@ -134,9 +135,6 @@ class SparseAutoencoder(nn.Module):
         config: the shape and the target.
     """
 
-    projector: None = None
-    """Of views that ought to agree; a masked ViT may have one."""
-
     def __init__(self, config: SparseCnnConfig) -> None:
         super().__init__()
         self.config = config
@@ -144,6 +142,7 @@ class SparseAutoencoder(nn.Module):
         assert isinstance(encoder, EfficientNetLite0)
         self.encoder = encoder
         self.decoder = SparseDecoder(config.decoder, STAGE_DIMS, config.encoder.channels)
+        self.projector = build_projector(STAGE_DIMS[-1], config.agreement, norm_eps=PROJECTOR_EPS)
 
     def forward(
         self, images: Float[Tensor, "b c h w"], hiding: Hiding, context: Context | None = None
@@ -158,7 +157,8 @@ class SparseAutoencoder(nn.Module):
         assert context is None, "a convolutional network has no attention that could look at another frame"
         encoder = self.config.encoder
         places = VisiblePlaces(hiding.visible, encoder.grid_of((images.shape[2], images.shape[3])))
-        whole = self.decoder(self.encode(images, places), places)
+        levels = self.encode(images, places)
+        whole = self.decoder(levels, places)
         target, prediction = (
             channels_last(take_rows(patchify(each, encoder.patch_px), hiding.hidden), encoder.channels)
             for each in (images, whole)
@@ -166,7 +166,11 @@ class SparseAutoencoder(nn.Module):
         loss = hidden_patch_loss(
             prediction, target, normalised=self.config.normalised_pixels, scored=hiding.scored
         )
-        return MaeOutput(loss=loss, prediction=prediction)
+        projected = None
+        if self.projector is not None:
+            last = levels[-1].reshape(*hiding.visible.shape, -1)  # one place is one patch
+            projected = self.projector(last.mean(dim=1))
+        return MaeOutput(loss=loss, prediction=prediction, projected=projected)
 
     def encode(self, images: Float[Tensor, "b c h w"], places: VisiblePlaces) -> list[Float[Tensor, "_ _"]]:
         """Rows of the visible places at strides of 4, 8, 16 and 32 px; hidden pixels have no part in them."""

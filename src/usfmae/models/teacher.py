@@ -63,8 +63,8 @@ class TeacherConfig(Config):
     """Of the error of the teacher's vector for the whole image, which the encoder's own tokens predict."""
 
     pooled_from: Literal["class", "mean"] = "mean"
-    """That vector is predicted from the mean of the visible patches' tokens, which is what evaluation, `embed`
-    and fine-tuning read (`pool=mean`), or from the class token, for those that read it (`pool=cls`)."""
+    """That vector is predicted from the mean of the visible patches' tokens, as evaluation and `embed` read
+    images (`pool=mean`), or from the class token, for those that read it (`pool=cls`)."""
 
     dim: int | None = Field(default=None, ge=1)
     """Channels of its features; read off the teacher and recorded."""
