@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from usfmae.engine.optim import OptimConfig
-from usfmae.engine.schedule import Schedule, make_schedule
+from usfmae.engine.schedule import Schedule, make_schedule, with_short_warmup
 
 
 def test_rates_by_hand():
@@ -28,6 +28,12 @@ def test_a_run_shorter_than_its_warm_up_only_warms_up():
     )
     assert schedule.warmup_steps == 20
     assert schedule.lr(19) == pytest.approx(schedule.peak)
+
+
+def test_a_warm_up_takes_at_most_a_tenth_of_a_short_run():
+    config = OptimConfig(warmup_epochs=3.0, lr_per_256=8e-3)
+    assert with_short_warmup(config, epochs=4) == config.model_copy(update={"warmup_epochs": 0.4})
+    assert with_short_warmup(config, epochs=30) == with_short_warmup(config, epochs=300) == config
 
 
 def test_a_floor_above_the_peak_is_refused():

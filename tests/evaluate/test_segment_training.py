@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from small_finetune import small_settings
 
 from usfmae.base.input_spec import InputSpec
+from usfmae.engine.metrics_log import read_metrics
+from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate.overlap import overlap
+from usfmae.evaluate.segment_config import SegmentConfig
 from usfmae.evaluate.segment_task import SegmentTaskConfig, load_segment_task
 from usfmae.evaluate.segment_training import (
     SegmentBatches,
@@ -12,6 +16,7 @@ from usfmae.evaluate.segment_training import (
     soft_dice_loss,
     square_probabilities,
     stored_probabilities,
+    train_segmenter,
 )
 from usfmae.models.segmenter import Segmenter, ViTFeatures
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
@@ -22,11 +27,15 @@ def drawn(fake_bus_bra):
     return load_segment_task("bus-bra", fake_bus_bra, config=SegmentTaskConfig(size_px=64, folds=(2,)))
 
 
+def small_network(image_px):
+    vit = VisionTransformer(ViTConfig(size="ti", image_px=image_px, patch_px=8))
+    start_weights(vit, torch.Generator().manual_seed(0))
+    return Segmenter(ViTFeatures(vit), 2, channels=1, generator=torch.Generator().manual_seed(1))
+
+
 @pytest.fixture(scope="module")
 def network():
-    vit = VisionTransformer(ViTConfig(size="ti", image_px=32, patch_px=8))
-    start_weights(vit, torch.Generator().manual_seed(0))
-    module = Segmenter(ViTFeatures(vit), 2, channels=1, generator=torch.Generator().manual_seed(1))
+    module = small_network(32)
     torch.nn.init.normal_(module.labels.weight, generator=torch.Generator().manual_seed(2))
     return module
 
@@ -143,3 +152,20 @@ def test_looking_leaves_the_network_as_it_was(network, drawn):
     network.train()
     list(square_probabilities(network, drawn.images[:2], input_spec=InputSpec(image_px=32), size_px=64))
     assert network.training
+
+
+def test_a_short_run_warms_up_for_a_tenth_of_its_steps(drawn, tmp_path):
+    # 22 images in batches of 8, 10 epochs: the warm-up of 3 epochs, 8 steps, is cut to 1 epoch, 3 steps.
+    config = SegmentConfig(
+        **small_settings(drawn, epochs=10.0, watch_epochs=10.0, optim=OptimConfig(warmup_epochs=3.0))
+    )
+    train_segmenter(
+        small_network(16),
+        drawn,
+        drawn.splits[0],
+        input_spec=InputSpec(image_px=16),
+        config=config,
+        out=tmp_path,
+    )
+    rates = [line["lr"] for line in read_metrics(tmp_path / "metrics.jsonl") if line["kind"] == "train"]
+    assert rates.index(max(rates)) == 2

@@ -49,3 +49,14 @@ def make_schedule(
         warmup_steps=min(round(config.warmup_epochs * steps_per_epoch), total_steps),
         total_steps=total_steps,
     )
+
+
+def with_short_warmup(config: OptimConfig, *, epochs: float) -> OptimConfig:
+    """The same settings with a warm-up of at most a tenth of a run: the epochs of a default would be half of
+    a short one.
+
+    Args:
+        config: its warm-up, in epochs, stays where it is shorter.
+        epochs: length of the run.
+    """
+    return config.model_copy(update={"warmup_epochs": min(config.warmup_epochs, epochs / 10)})

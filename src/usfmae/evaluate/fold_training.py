@@ -21,9 +21,9 @@ from usfmae.engine.ema import WeightAverage
 from usfmae.engine.looks import Looks
 from usfmae.engine.loop import Batch, LoopResult, train
 from usfmae.engine.moments import has_moments, settle_moments
-from usfmae.engine.optim import OptimConfig, build_optimizer
+from usfmae.engine.optim import build_optimizer
 from usfmae.engine.sampler import batch_indices, steps_in
-from usfmae.engine.schedule import make_schedule
+from usfmae.engine.schedule import make_schedule, with_short_warmup
 from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate.finetune_config import FinetuneConfig
 from usfmae.evaluate.mixup import draw_pairs, mix, with_partners
@@ -206,7 +206,7 @@ def train_on_split(
         config=config.loop,
         optimizer=optimizer,
         schedule=make_schedule(
-            _with_short_warmup(config),
+            with_short_warmup(config.optim, epochs=config.epochs),
             global_batch=config.batch,
             steps_per_epoch=steps_per_epoch,
             total_steps=total,
@@ -232,12 +232,6 @@ def _views_after(
     for later in range(step, step + -(-num_images // batches.batch)):
         views, *_ = batches(later)
         yield to_input(views, input_spec, device)
-
-
-def _with_short_warmup(config: FinetuneConfig) -> OptimConfig:
-    """A warm-up of at most a tenth: the epochs of the default would be half of a short run."""
-    shortest = min(config.optim.warmup_epochs, config.epochs / 10)
-    return config.optim.model_copy(update={"warmup_epochs": shortest})
 
 
 def class_probabilities(

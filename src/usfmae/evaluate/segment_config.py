@@ -41,7 +41,7 @@ class SegmentConfig(Config):
     optim: OptimConfig = OptimConfig(
         lr_per_256=8e-3, betas=(0.9, 0.999), layer_decay=0.9, weight_decay=0.05, warmup_epochs=3.0
     )
-    """AdamW; 8e-3 per 256 is 1e-3 at a batch of 32, the peak of fine-tuning."""
+    """AdamW; 8e-3 per 256 is 1e-3 at a batch of 32. The warm-up takes at most a tenth of the epochs."""
 
     loop: LoopConfig = LoopConfig(checkpoint_steps=200, keep_checkpoints=1)
     """Precision, accumulation, checkpoints."""

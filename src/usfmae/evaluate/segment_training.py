@@ -20,7 +20,7 @@ from usfmae.engine.looks import Looks
 from usfmae.engine.loop import Batch, LoopResult, train
 from usfmae.engine.optim import build_optimizer
 from usfmae.engine.sampler import batch_indices, steps_in
-from usfmae.engine.schedule import make_schedule
+from usfmae.engine.schedule import make_schedule, with_short_warmup
 from usfmae.engine.views import AugmentConfig, draw_views
 from usfmae.evaluate.overlap import mean_overlap, overlaps
 from usfmae.evaluate.segment_config import SegmentConfig
@@ -196,7 +196,10 @@ def train_segmenter(
         config=config.loop,
         optimizer=build_optimizer(module, config.optim, layer_of=vit_layer_of, encoder_prefix=ENCODER_PREFIX),
         schedule=make_schedule(
-            config.optim, global_batch=config.batch, steps_per_epoch=steps_per_epoch, total_steps=total
+            with_short_warmup(config.optim, epochs=config.epochs),
+            global_batch=config.batch,
+            steps_per_epoch=steps_per_epoch,
+            total_steps=total,
         ),
         clip_norm=config.optim.clip_norm,
         steps_per_epoch=steps_per_epoch,
