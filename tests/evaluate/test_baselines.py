@@ -1,5 +1,9 @@
 """Networks from elsewhere go the same way as ours: the same splits, steps, files and intervals."""
 
+import logging
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from plug import plug_pulled
@@ -16,6 +20,7 @@ from usfmae.evaluate.protocol import TaskConfig, load_task
 from usfmae.evaluate.start import open_start, shown_to
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.classifier import load_classifier
+from usfmae.models.cnn_weights import imagenet_file, read_cnn
 from usfmae.models.vit import ViTConfig
 
 NETWORK = ViTConfig(size="ti", image_px=32, patch_px=8)
@@ -37,6 +42,24 @@ def test_imagenet_weights_see_three_channels_shown_as_the_task_shows_them():
     assert start.input_spec.fit == "stretch"
     assert len(start.sha256) == 64
     assert shown_to("imagenet", encoder="efficientnet-lite0") == ("pad", "none")
+
+
+def test_a_file_of_the_published_layout_is_imagenets_only_if_it_is_the_published_one(tmp_path, caplog):
+    # An own network trained with torchvision's or the package's code has the names of ImageNet's file.
+    caplog.set_level(logging.WARNING, logger="usfmae")
+    published = imagenet_file("efficientnet-lite0")
+    copy, own = Path(shutil.copy(published, tmp_path / "lite.pth")), tmp_path / "own.pth"
+    start = open_start(copy, network=NETWORK, encoder="efficientnet-lite0")
+    assert (start.init, start.licence.words, caplog.text) == ("imagenet", "Apache-2.0", "")
+    state = torch.load(published, weights_only=True)
+    torch.save(state | {"_conv_stem.weight": state["_conv_stem.weight"] + 1}, own)
+    start = open_start(own, network=NETWORK, encoder="efficientnet-lite0", fit="stretch")
+    assert (start.init, start.licence.commercial, start.input_spec.fit) == ("pretrained", None, "stretch")
+    assert start.licence.words.startswith("not known")
+    assert "own.pth: is none of the published ImageNet files of efficientnet-lite0" in caplog.text
+    assert read_cnn(own, "efficientnet-lite0").started_from == (
+        "own.pth, a file of efficientnet-lite0 of unknown pretraining"
+    )
 
 
 def test_a_vit_has_no_imagenet_weights_here():
@@ -109,6 +132,19 @@ def test_a_user_compares_with_an_imagenet_network(fake_bus_bra, tmp_path, capsys
     assert (result["encoder"], result["init"]) == ("efficientnet-lite0", "imagenet")
     assert result["contamination"] == {"checked": False, "why": "ImageNet weights have seen photographs"}
     assert "efficientnet-lite0 imagenet" in (tmp_path / "knn/report.html").read_text()
+
+
+def test_what_an_own_convolutional_file_has_seen_is_not_guessed(fake_bus_bra, tmp_path):
+    state = torch.load(imagenet_file("efficientnet-lite0"), weights_only=True)
+    torch.save(state | {"_conv_stem.weight": state["_conv_stem.weight"] + 1}, tmp_path / "own.pth")
+    words = ("--task", "bus-bra", "--data", fake_bus_bra, "--encoder", "efficientnet-lite0")
+    words = (*words, "--weights", tmp_path / "own.pth", "--set", "image_px=32", "--set", "task.folds=[2]")
+    words = (*words, "--set", "bootstrap.num_resamples=100", "--out", tmp_path / "knn")
+    assert evaluate("knn", *words) == 0
+    result = read_json(tmp_path / "knn/result.json")
+    assert (result["init"], result["contamination"]["why"]) == (
+        "pretrained", "no corpus was given to compare with"
+    )  # fmt: skip
 
 
 def test_a_misspelt_network_names_the_nearest(fake_bus_bra, tmp_path, capsys):

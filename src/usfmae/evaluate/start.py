@@ -22,7 +22,7 @@ from usfmae.models.encoders import (
     build_cnn,
     start_cnn,
 )
-from usfmae.models.licences import LICENCES, Licence
+from usfmae.models.licences import LICENCES, UNKNOWN_CNN, Licence
 from usfmae.models.published_weights import load_published
 from usfmae.models.shipped import WeightsCard, card_of
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
@@ -225,7 +225,13 @@ def _opened(asked: _Asked) -> Start:
     if file.is_ours:
         return Start(loaded.encoder, loaded.input_spec, "pretrained", loaded.sha256)
     spec = loaded.input_spec.model_copy(update={"fit": asked.fit, "crop": asked.crop})
-    return Start(loaded.encoder, spec, "imagenet", loaded.sha256, LICENCES[encoder])
+    if weights == "imagenet" or file.is_imagenet:
+        return Start(loaded.encoder, spec, "imagenet", loaded.sha256, LICENCES[encoder])
+    log.warning(
+        "%s: is none of the published ImageNet files of %s; what it was pretrained on is not known",
+        file.path, encoder,
+    )  # fmt: skip
+    return Start(loaded.encoder, spec, "pretrained", loaded.sha256, UNKNOWN_CNN)
 
 
 def _published_start(asked: _Asked) -> Start:

@@ -51,6 +51,17 @@ CLASSIFIER = {
 }
 """What of each file tells ImageNet's classes apart."""
 
+IMAGENET_FILES: dict[str, tuple[str, ...]] = {
+    "resnet-50": ("19c8e357", "0676ba61", "11ad3fa6"),
+    "vgg-19": ("dcbb9e9d",),
+    "vgg-19-bn": ("c79401a0",),
+    "densenet-121": ("a639ec97",),
+    "convnext-tiny": ("983f1562",),
+    "efficientnet-lite0": ("57934424",),
+}
+"""How the SHA-256 of the published ImageNet files begin: what torchvision writes into their names
+(`resnet50-0676ba61.pth`) and checks after download. That of EfficientNet-Lite0 was checked here."""
+
 
 @dataclass(frozen=True, eq=False)
 class CnnFile:
@@ -84,10 +95,17 @@ class CnnFile:
     """Whether a pretraining run wrote it."""
 
     @property
+    def is_imagenet(self) -> bool:
+        """Whether it is one of the published ImageNet files, by its hash."""
+        return self.sha256.startswith(IMAGENET_FILES[self.name])
+
+    @property
     def started_from(self) -> str:
-        """The published weights behind it; empty after a random start."""
+        """The weights of others behind it; empty after a random start."""
         if self.is_ours:
             return self.notes.get(STARTED_FROM, "")
+        if not self.is_imagenet:
+            return f"{self.path.name}, a file of {self.name} of unknown pretraining"
         return f"{self.path.name}, published weights of {self.name} ({LICENCES[self.name].words})"
 
 

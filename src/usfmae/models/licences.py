@@ -29,6 +29,13 @@ _TORCHVISION = Licence(
     "github.com/pytorch/vision, README, section Pre-trained Model License",
 )
 
+UNKNOWN_CNN = Licence(
+    "not known: a file of the published layout that is none of the published ones",
+    None,
+    "whoever made the file",
+)
+"""Of a convolutional network's file that cannot be told by its hash."""
+
 LICENCES: dict[str, Licence] = {
     "usf-mae": Licence("MIT", True, "github.com/Yusufii9/USF-MAE, LICENSE"),
     "sam": Licence(
