@@ -96,6 +96,20 @@ def test_the_penalty_is_the_one_that_patients_left_out_like_best():
     assert useless.c < useful.c
 
 
+def test_the_choice_of_a_balanced_regression_counts_each_class_alike():
+    # 54 patients of one class, 6 of the other: counting rows, the first decides nearly alone.
+    features, rows, labels, groups = study()
+    kept = [one for one in range(240) if labels[one] == 0 or one < 24]
+    few = features[kept], [rows[one] for one in kept], labels[kept], [groups[one] for one in kept]
+    parts = fusion._parts(few[2], few[3], 0)
+    model = fitted(few, balanced=True)
+    for c, loss in model.log_loss.items():
+        found = fusion._out_of_fold(few[0].astype(np.float64), few[2], parts, c, 2, True)
+        told = -np.log(found[np.arange(len(kept)), few[2]])
+        assert loss == pytest.approx((told[few[2] == 0].mean() + told[few[2] == 1].mean()) / 2)
+    assert fitted(few).log_loss != model.log_loss
+
+
 def test_equal_seeds_give_equal_models_and_rows_may_come_in_any_order():
     train, test = study(), study(seed=1)
     answers = [fitted(train, AGE, seed=3).probabilities(test[0], test[1]) for _ in range(2)]

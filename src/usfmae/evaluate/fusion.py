@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from usfmae.base.seeds import seed_for
-from usfmae.evaluate.linear_probe import C_GRID, SMALLEST
+from usfmae.evaluate.linear_probe import C_GRID, SMALLEST, loss_shares
 from usfmae.evaluate.table_columns import Columns, Row, TableEncoder, fit_table, refuse_the_label
 
 NUM_PARTS = 5
@@ -45,7 +45,7 @@ class FusionModel:
     """Inverse strength of the penalty that cross-validation chose."""
 
     log_loss: dict[float, float]
-    """Out-of-fold loss of each strength tried."""
+    """Out-of-fold loss of each strength tried; with `balanced` each class weighs the same in it."""
 
     def probabilities(
         self, features: Float[np.ndarray, "n d"], rows: Sequence[Row]
@@ -85,7 +85,7 @@ def fit_fusion(
         num_classes: classes in all.
         columns: which to use; None for none.
         image_as: how pictures enter.
-        balanced: let every class weigh the same.
+        balanced: let every class weigh the same, however many rows it has, in the choice as in the fit.
         seed: of the parts of the cross-validation.
 
     Raises:
@@ -105,10 +105,11 @@ def fit_fusion(
         )
         inputs = _log_odds(_out_of_fold(inputs, labels, parts, image_only.c, num_classes, balanced))
     losses: dict[float, float] = {}
+    share = loss_shares(labels, balanced=balanced)
     for c in C_GRID:
         found = _out_of_fold(inputs, labels, parts, c, num_classes, balanced, rows, columns)
         likelihood = found[np.arange(len(labels)), labels]
-        losses[c] = float(-np.log(np.maximum(likelihood, SMALLEST)).mean())
+        losses[c] = -float((share * np.log(np.maximum(likelihood, SMALLEST))).sum())
     best = min(losses, key=lambda c: losses[c])
     table = fit_table(rows, columns)
     joined = np.concatenate([inputs, table.encode(rows)], axis=1)

@@ -106,6 +106,17 @@ def fit_fixed_probe(
     return LinearProbe(model, num_classes, c, {})
 
 
+def loss_shares(labels: Int64[np.ndarray, " n"], *, balanced: bool) -> Float64[np.ndarray, " n"]:
+    """How much each image counts in the loss that a penalty is chosen by; they sum to 1.
+
+    Args:
+        labels: the classes.
+        balanced: every class weighs the same, else every image.
+    """
+    classes, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return 1 / (len(classes) * counts[index]) if balanced else np.full(len(labels), 1 / len(labels))
+
+
 def _losses(
     features: Float[np.ndarray, "n d"],
     labels: Int64[np.ndarray, " n"],
@@ -113,13 +124,12 @@ def _losses(
     balanced: bool,
 ) -> dict[float, float]:
     """Mean over all images, or over classes, of the loss of a classifier that has not seen their group."""
-    classes, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    share = 1 / (len(classes) * counts[index]) if balanced else np.full(len(labels), 1 / len(labels))
+    share, num_columns = loss_shares(labels, balanced=balanced), int(labels.max()) + 1
     losses = dict.fromkeys(C_GRID, 0.0)
     for learnt, asked in folds:
         models = fit_logistic(features[learnt], labels[learnt], C_GRID, balanced=balanced, tolerance=NEAR)
         for c, model in zip(C_GRID, models, strict=True):
-            told = model.probabilities(features[asked], int(classes[-1]) + 1)
+            told = model.probabilities(features[asked], num_columns)
             likelihood = told[np.arange(len(asked)), labels[asked]]
             losses[c] -= float((share[asked] * np.log(np.maximum(likelihood, SMALLEST))).sum())
     return losses
