@@ -55,6 +55,8 @@ def drawn(folder, name, marked_rows, *, size=(20, 10)):
 def test_the_card_says_which_columns_count_and_words_for_nothing_are_unknown():
     items = items_with(Device=["GE", "n/a", " Zonare "], Histology=["cyst", "cyst", "lipoma"])
     assert table_columns(items, facts(subgroups=("Device",))) == {"Device": ("GE", None, "Zonare")}
+    items = items_with(calcification=["none", "micro", "unknown"])
+    assert table_columns(items, None) == {"calcification": ("none", "micro", None)}
 
 
 def test_without_a_card_every_column_of_few_values_counts():

@@ -36,6 +36,15 @@ def test_encoding_by_hand():
     np.testing.assert_allclose(rows, expected)
 
 
+def test_none_is_a_finding_and_unknown_is_not():
+    rows = [{"calcification": word} for word in ("none", "micro", "unknown", "None", "NULL", "?", "N/A", "-")]
+    encoder = fit_table(rows, Columns(categorical=("calcification",)))
+    assert encoder.names == (
+        "calcification=missing", "calcification=None", "calcification=micro", "calcification=none"
+    )  # fmt: skip
+    assert encoder.encode(rows)[:, 0].tolist() == [0, 0, 1, 0, 1, 1, 1, 1]
+
+
 def test_what_is_encoded_depends_on_training_rows_alone():
     encoder = fit_table(TRAIN, COLUMNS)
     alone = encoder.encode(TRAIN[:1])

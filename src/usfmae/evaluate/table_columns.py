@@ -18,8 +18,8 @@ from usfmae.base.errors import DatasetError
 Row = Mapping[str, str]
 """What a table says of one picture or patient, as written there (`Item.extras`)."""
 
-MISSING = frozenset({"", "nan", "na", "n/a", "none", "null", "?", "-"})
-"""Words for nothing, in small letters."""
+MISSING = frozenset({"", "nan", "na", "n/a", "null", "unknown", "?", "-"})
+"""Words for nothing known, in small letters. "none" is not among them: calcification "none" is a finding."""
 
 NAMED_LIKE_A_LABEL = ("histolog", "patholog", "diagnos", "biops", "malignan", "label")
 """Parts of column names that stand for the truth itself, refused however well they predict it."""
