@@ -10,15 +10,19 @@ from usfmae.base.errors import FolderError
 from usfmae.datasets.fake import fake_dataset
 from usfmae.datasets.label_maps import LabelMap
 from usfmae.datasets.record import Item
+from usfmae.datasets.splits import Split
 from usfmae.datasets.task_facts import TaskFacts
+from usfmae.evaluate import protocol
 from usfmae.evaluate.protocol import TaskConfig, load_task
 from usfmae.evaluate.subgroup_columns import (
     NOTHING_OUTLINED,
     SIZE,
+    THIRDS,
     in_parts,
     outlined_shares,
     read_columns,
     size_cuts,
+    size_parts,
     table_columns,
     write_columns,
 )
@@ -95,6 +99,21 @@ def test_parts_by_hand():
     assert in_parts(shares, (0.04, 0.1)) == (small, middle, middle, large, NOTHING_OUTLINED, None)
 
 
+def test_of_several_splits_each_picture_is_parted_by_its_own_training_images_by_hand():
+    # Split a learns from 1 2 3 % (thirds end at 1 and 2), b from 10 20 30 % (10 and 20).
+    shares = np.array([0.01, 0.02, 0.03, 0.10, 0.20, 0.30, 0.0, np.nan])
+    no = np.zeros(0, dtype=np.int64)
+    splits = [
+        Split("a", np.array([0, 1, 2]), no, np.array([3, 6, 7])),
+        Split("b", np.arange(3, 6), no, np.arange(3)),
+    ]
+    parts, notes = size_parts(shares, splits, None)
+    assert parts == (THIRDS[0],) * 3 + (THIRDS[2], None, None, NOTHING_OUTLINED, None)
+    assert notes[0].endswith("they end at 1 and 2 % in a, 10 and 20 % in b")
+    assert size_parts(shares, splits, facts(size_cuts=(0.04,))) == (in_parts(shares, (0.04,)), ())
+    assert size_parts(shares, splits[:1], None) == (in_parts(shares, (0.01, 0.02)), ())
+
+
 def test_a_table_of_columns_reads_back_in_the_order_asked_for(tmp_path):
     path = tmp_path / "columns.csv"
     write_columns(path, ["a.png", "b, c.png"], {"Device": ("GE", None), "side": ("l", "r")})
@@ -122,3 +141,23 @@ def test_no_test_image_decides_what_is_small(tmp_path):
     train, everything = shares[task.splits[0].train], size_cuts(shares, None)
     assert size_cuts(train, None) != everything
     assert task.columns == {SIZE: in_parts(shares, size_cuts(train, None))}
+
+
+def test_no_test_image_of_several_folds_sets_a_bound_that_it_is_judged_by(tmp_path, monkeypatch):
+    root = fake_dataset("folder", tmp_path / "d", num_patients=30)
+    config = TaskConfig(size_px=16, carve_folds=2)
+    task = load_task("folder", root, config=config)
+    shares, values = outlined_shares(task.items), task.columns[SIZE]
+    assert set(values) <= {*THIRDS, NOTHING_OUTLINED}
+    assert sum(note.startswith("outlined size: ") for note in task.notes) == 1
+    first = task.splits[0]
+    # All that fold 1 tests is outlined ten times as large: where its pictures then stand follows from bounds
+    # that have not moved, and the bounds of the other fold, which learns from some of them, have.
+    grown = shares.copy()
+    grown[first.test] *= 10
+    monkeypatch.setattr(protocol, "outlined_shares", lambda *_args, **_more: grown)
+    moved = load_task("folder", root, config=config)
+    bounds = size_cuts(shares[first.train], None)
+    for index in first.test.tolist():
+        assert moved.columns[SIZE][index] == THIRDS[np.searchsorted(bounds, grown[index])]
+    assert moved.notes != task.notes

@@ -5,6 +5,7 @@ grey bytes: 1,500 images of 256 px take 100 MB.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,9 +33,8 @@ from usfmae.evaluate.prepared import read_images
 from usfmae.evaluate.subgroup_columns import (
     SIZE,
     Columns,
-    in_parts,
     outlined_shares,
-    size_cuts,
+    size_parts,
     table_columns,
 )
 from usfmae.evaluate.task_splits import check_classes, chosen_splits, tolerated, without_images
@@ -209,18 +209,20 @@ class TaskSource:
             self._shown[way] = read_images(items, size_px=size_px, fit=fit, crop=crop, workers=self.workers)
         return self._shown[way]
 
-    def columns(self, learnt: Int64[np.ndarray, " k"]) -> Columns:
-        """What images are parted by: columns of the set's tables, and the outlined share of the picture.
+    def columns(self, splits: Sequence[Split]) -> tuple[Columns, tuple[str, ...]]:
+        """What images are parted by: columns of the set's tables, and the outlined share of the picture; and
+        what a reader of a result has to know of them.
 
         Args:
-            learnt: training images, whose thirds bound small and large where the card does not.
+            splits: their training images bound small and large where the card does not; see `size_parts`.
         """
         found = table_columns(self.labelled_set.items, self.facts)
         if self._shares is None:
             self._shares = outlined_shares(self.labelled_set.items, workers=self.workers)
-        if (self._shares > 0).any():
-            found[SIZE] = in_parts(self._shares, size_cuts(self._shares[learnt], self.facts))
-        return found
+        if not (self._shares > 0).any():
+            return found, ()
+        found[SIZE], notes = size_parts(self._shares, splits, self.facts)
+        return found, notes
 
     def task(self, config: TaskConfig) -> Task:
         """The images, labels and official splits under some settings.
@@ -244,10 +246,10 @@ def _task(source: TaskSource, config: TaskConfig) -> Task:
             labelled_set, seed=config.split_seed, val_ratio=config.val_ratio, carve_folds=config.carve_folds
         )
     splits = chosen_splits(splits, config.folds)
-    columns = source.columns(np.unique(np.concatenate([split.train for split in splits])))
+    columns, of_columns = source.columns(splits)
     splits = tuple(_few_labels(split, labelled_set, config) for split in splits)
     images, problems = source.images(size_px=config.size_px, fit=config.fit, crop=config.crop)
-    notes = labelled_set.notes
+    notes = (*labelled_set.notes, *of_columns)
     if problems:
         unreadable = tolerated(problems, len(images), config.max_unreadable_ratio)
         notes = (*notes, unreadable)

@@ -18,6 +18,7 @@ from jaxtyping import Float64
 from usfmae.base.errors import DatasetError, FolderError, ImageError
 from usfmae.base.files import write_text
 from usfmae.datasets.record import Item
+from usfmae.datasets.splits import Split
 from usfmae.datasets.task_facts import TaskFacts
 from usfmae.evaluate.table_columns import MISSING
 from usfmae.images.read import read_frame
@@ -29,6 +30,9 @@ SIZE = "outlined size"
 """The column that label maps give."""
 
 NOTHING_OUTLINED = "nothing outlined"
+
+THIRDS = ("1st third in training", "2nd third in training", "3rd third in training")
+"""Parts whose bounds each split has for itself, in the order in which they are shown."""
 
 MAX_VALUES = 12
 """A column with more different values is no division of the images: an age, a name."""
@@ -92,6 +96,44 @@ def outlined_shares(items: Sequence[Item], *, workers: int | None = None) -> Flo
     return shares
 
 
+def size_parts(
+    shares: Float64[np.ndarray, " n"], splits: Sequence[Split], facts: TaskFacts | None
+) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
+    """Each picture's part by the share that is outlined, with bounds that it has no part in.
+
+    Bounds are the card's, or the thirds of the training images of the split in which a picture is tested.
+    Those of several splits differ, so their parts are named by number and a note has the bounds: the training
+    sides of all splits together hold every test image.
+
+    Args:
+        shares: ratios of all images; NaN where unknown.
+        splits: each picture tested at most once; training sides before any labels are left out.
+        facts: what the card says.
+
+    Returns:
+        A value per image for `score_subgroups` (None too where bounds differ and it is tested nowhere), and
+        notes for the result.
+    """
+    if (facts is not None and facts.size_cuts is not None) or len(splits) == 1:
+        return in_parts(shares, size_cuts(shares[splits[0].train], facts)), ()
+    parts: list[str | None] = [None] * len(shares)
+    said = []
+    for split in splits:
+        cuts = _thirds(shares[split.train])
+        for index in split.test.tolist():
+            if shares[index] > 0 and cuts:
+                parts[index] = THIRDS[int(np.searchsorted(cuts, shares[index], side="left"))]
+            elif shares[index] == 0:
+                parts[index] = NOTHING_OUTLINED
+        if cuts:
+            said.append(f"{' and '.join(f'{100 * cut:.3g}' for cut in cuts)} % in {split.name}")
+    note = (
+        f"{SIZE}: thirds of the training images of the split that tests an image, by outlined share of the "
+        f"picture; they end at {', '.join(said)}"
+    )
+    return tuple(parts), (note,)
+
+
 def size_cuts(shares: Float64[np.ndarray, " n"], facts: TaskFacts | None) -> tuple[float, ...]:
     """Bounds between small, middle and large: the card's, or the thirds of these images.
 
@@ -101,10 +143,15 @@ def size_cuts(shares: Float64[np.ndarray, " n"], facts: TaskFacts | None) -> tup
     """
     if facts is not None and facts.size_cuts is not None:
         return facts.size_cuts
+    return tuple(sorted(set(_thirds(shares))))
+
+
+def _thirds(shares: Float64[np.ndarray, " n"]) -> tuple[float, ...]:
+    """Where the first and the second third of the outlined pictures end; nothing where none is outlined."""
     known = shares[shares > 0]  # NaN is not
     if not len(known):
         return ()
-    return tuple(np.unique(np.quantile(known, [1 / 3, 2 / 3], method="inverted_cdf")).tolist())
+    return tuple(np.quantile(known, [1 / 3, 2 / 3], method="inverted_cdf").tolist())
 
 
 def in_parts(shares: Float64[np.ndarray, " n"], cuts: Sequence[float]) -> tuple[str | None, ...]:
