@@ -50,6 +50,15 @@ def test_a_device_of_one_class_is_learnt_from_and_named():
         assert split.notes == ("never tested, since their images have one class: Z (2)",)
 
 
+def test_where_classes_are_not_told_apart_every_device_is_tested():
+    labelled_set = twenty_patients((1, "p20", "Z"), (1, "p21", "Z"))
+    splits = leave_one_out_splits(labelled_set, "Device", by_class=False)
+    assert [(split.name, split.notes) for split in splits] == [
+        ("device-x1", ()), ("device-y-2", ()), ("device-z", ())
+    ]  # fmt: skip
+    assert splits[2].test.tolist() == [20, 21]
+
+
 def test_devices_whose_names_read_alike_stay_apart():
     rows = [(n % 2, f"p{n}", "X+" if n < 10 else "x") for n in range(20)]
     assert [split.name for split in leave_one_out_splits(set_of(*rows), "Device")] == [

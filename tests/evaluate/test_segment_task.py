@@ -1,3 +1,5 @@
+import csv
+
 import cv2
 import numpy as np
 import pytest
@@ -166,3 +168,55 @@ def test_distances_are_in_millimetres_where_a_table_gives_the_pitch(tmp_path):
     root = fake_dataset("hc18", tmp_path / "hc18", num_patients=24)
     task = load_segment_task("hc18", root, config=settings())
     assert (task.unit, task.stored[0].spacing_mm) == ("mm", (0.1, 0.1))
+
+
+def test_each_device_is_tested_once_even_where_all_its_lesions_are_of_one_class(own_bus_bra):
+    table = own_bus_bra / "bus_data.csv"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["Device"] = "Y2" if row["Pathology"] == "malignant" and int(row["Case"]) % 3 else "X1"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    task = load_segment_task("bus-bra", own_bus_bra, config=settings(leave_out="device"))
+    assert [split.name for split in task.splits] == ["device-x1", "device-y2"]
+    devices = np.array([item.extras["Device"] for item in task.items])
+    groups = np.array([item.group for item in task.items])
+    for split, tested in zip(task.splits, ("X1", "Y2"), strict=True):
+        assert set(devices[split.test]) == {tested}
+        learnt = np.concatenate([split.train, split.val])
+        assert tested not in devices[learnt]
+        assert not set(groups[split.test]) & set(groups[learnt])
+    one = load_segment_task("bus-bra", own_bus_bra, config=settings(leave_out="device", folds=("device-y2",)))
+    assert [split.name for split in one.splits] == ["device-y2"]
+    with pytest.raises(SettingError, match=r"task\.leave_out: there is no column devise here"):
+        load_segment_task("bus-bra", own_bus_bra, config=settings(leave_out="devise"))
+
+
+def test_few_label_maps_are_drawn_by_a_seed_of_their_own(fake_bus_bra):
+    drawn = [
+        load_segment_task(
+            "bus-bra", fake_bus_bra, config=settings(folds=(2,), label_ratio=0.3, label_seed=seed)
+        )
+        for seed in (None, 0, 1)
+    ]
+    whole = load_segment_task("bus-bra", fake_bus_bra, config=settings(folds=(2,))).splits[0]
+    plain, same, other = (task.splits[0] for task in drawn)
+    assert plain.train.tolist() == same.train.tolist() != other.train.tolist()
+    for split in (plain, other):
+        assert set(split.train.tolist()) < set(whole.train.tolist())
+        assert (split.val.tolist(), split.test.tolist()) == (whole.val.tolist(), whole.test.tolist())
+
+
+def test_so_many_images_of_each_class_are_learnt_from_where_there_are_classes(fake_bus_bra, tmp_path):
+    task = load_segment_task("bus-bra", fake_bus_bra, config=settings(folds=(2,), labels_per_class=2))
+    kept = task.labels[task.splits[0].train]
+    assert all(2 <= (kept == label).sum() <= 3 for label in (0, 1))
+    root = fake_dataset("tn3k", tmp_path / "tn3k", num_patients=24)
+    with pytest.raises(
+        SettingError, match=r"labels_per_class=2: not every image of tn3k has a class"
+    ) as found:
+        load_segment_task("tn3k", root, config=settings(labels_per_class=2))
+    assert "label_ratio" in found.value.hint

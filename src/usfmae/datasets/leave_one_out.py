@@ -21,19 +21,25 @@ MAX_SPLITS = 50
 
 
 def leave_one_out_splits(
-    labelled_set: LabelledSet, column: str, *, seed: int = 0, val_ratio: float = 0.15
+    labelled_set: LabelledSet,
+    column: str,
+    *,
+    seed: int = 0,
+    val_ratio: float = 0.15,
+    by_class: bool = True,
 ) -> tuple[Split, ...]:
     """One split per value of a column: its images are the test side, validation is carved from the others.
 
     A group with images of several values is tested with each of them, and its other images are then on no
-    side. A value whose images all have one class is never tested, since nothing can be told apart there.
-    Images without a value are learnt from.
+    side. A value whose images all have one class is never tested, since nothing can be told apart there
+    (unless outlines are what is told). Images without a value are learnt from.
 
     Args:
         labelled_set: with tables, or folders that say more than the class.
         column: by its name in the tables, in any case.
         seed: of what is carved.
         val_ratio: share of the images left for training that go to validation.
+        by_class: whether classes are to be told apart; without, as for label maps, every value is tested.
 
     Raises:
         SettingError: no such column.
@@ -51,7 +57,7 @@ def leave_one_out_splits(
             f"{labelled_set.root}: all images have the same {name}: {''.join(known) or 'none'}"
         )
     labels = labelled_set.labels
-    tested = [value for value in known if len(set(labels[values == value].tolist())) > 1]
+    tested = [value for value in known if not by_class or len(set(labels[values == value].tolist())) > 1]
     if not tested:
         raise DatasetError(f"{labelled_set.root}: the images of every {name} have one class")
     if len(tested) > MAX_SPLITS:

@@ -237,17 +237,9 @@ class TaskSource:
 
 def _task(source: TaskSource, config: TaskConfig) -> Task:
     labelled_set = source.labelled_set
-    if config.leave_out is not None:
-        splits = leave_one_out_splits(
-            labelled_set, config.leave_out, seed=config.split_seed, val_ratio=config.val_ratio
-        )
-    else:
-        splits = official_splits(
-            labelled_set, seed=config.split_seed, val_ratio=config.val_ratio, carve_folds=config.carve_folds
-        )
-    splits = chosen_splits(splits, config.folds)
+    splits = asked_splits(labelled_set, config)
     columns, of_columns = source.columns(splits)
-    splits = tuple(_few_labels(split, labelled_set, config) for split in splits)
+    splits = tuple(few_labels(split, labelled_set, config) for split in splits)
     images, problems = source.images(size_px=config.size_px, fit=config.fit, crop=config.crop)
     notes = (*labelled_set.notes, *of_columns)
     if problems:
@@ -275,7 +267,28 @@ def _task(source: TaskSource, config: TaskConfig) -> Task:
     )
 
 
-def _few_labels(split: Split, labelled_set: LabelledSet, config: TaskConfig) -> Split:
+def asked_splits(
+    labelled_set: LabelledSet, config: TaskConfig, *, by_class: bool = True
+) -> tuple[Split, ...]:
+    """The splits to report on, with all of their training labels.
+
+    Args:
+        labelled_set: the whole set.
+        config: whose `leave_out`, `carve_folds`, `folds`, `val_ratio` and `split_seed` are heeded.
+        by_class: whether classes are to be told apart; see `leave_one_out_splits`.
+    """
+    seed, val_ratio = config.split_seed, config.val_ratio
+    if config.leave_out is not None:
+        splits = leave_one_out_splits(
+            labelled_set, config.leave_out, seed=seed, val_ratio=val_ratio, by_class=by_class
+        )
+    else:
+        splits = official_splits(labelled_set, seed=seed, val_ratio=val_ratio, carve_folds=config.carve_folds)
+    return chosen_splits(splits, config.folds)
+
+
+def few_labels(split: Split, labelled_set: LabelledSet, config: TaskConfig) -> Split:
+    """The split with as many of its training images as `label_ratio` or `labels_per_class` say."""
     seed = config.split_seed if config.label_seed is None else config.label_seed
     labels, groups = labelled_set.labels, labelled_set.groups
     if config.labels_per_class is not None:

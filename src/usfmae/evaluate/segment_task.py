@@ -14,16 +14,19 @@ from usfmae.base.errors import DatasetError, ImageError, SettingError
 from usfmae.base.logs import progress_bar
 from usfmae.datasets.record import Item, LabelledSet
 from usfmae.datasets.registry import get_card, read_dataset
-from usfmae.datasets.splits import Split, check_no_leak, label_fraction, official_splits
-from usfmae.evaluate.protocol import Task, TaskConfig
-from usfmae.evaluate.task_splits import chosen_splits, tolerated, without_images
+from usfmae.datasets.splits import Split, check_no_leak
+from usfmae.evaluate.protocol import Task, TaskConfig, asked_splits, few_labels
+from usfmae.evaluate.task_splits import tolerated, without_images
 from usfmae.images.frame import Box
 from usfmae.images.prepare import prepare, prepare_mask, shown_box
 from usfmae.images.read import read_frame
 
 
 class SegmentTaskConfig(TaskConfig):
-    """Which images are learnt from and tested, and what is to be told apart in them."""
+    """Which images are learnt from and tested, and what is to be told apart in them.
+
+    Labels are label maps here: `label_ratio` and `labels_per_class` say how many images are learnt from.
+    """
 
     by_class: bool = False
     """Tell apart of which class a structure is (benign lesion, malignant lesion), by the image's class."""
@@ -106,7 +109,8 @@ def load_segment_task(
         workers: reading threads; None for one per core, at most 8.
 
     Raises:
-        SettingError: no such dataset or fold; `by_class` for a set without classes.
+        SettingError: no such dataset, fold or column; `by_class` or `labels_per_class` for a set without
+            classes.
         DatasetError: no label maps; files that cannot be read, or label maps of another size than their
             image (more than `config.max_unreadable_ratio` of them); nothing is drawn on a side of a split.
         LeakError: a patient is on two sides.
@@ -119,15 +123,13 @@ def load_segment_task(
             hint="--set task.by_class=false tells structures apart without it",
         )
     structures = _structures(drawn_set.items, classes)
-    splits = official_splits(
-        drawn_set, seed=config.split_seed, val_ratio=config.val_ratio, carve_folds=config.carve_folds
-    )
-    splits = chosen_splits(splits, config.folds)
-    if config.label_ratio < 1:
-        splits = tuple(
-            label_fraction(split, drawn_set.labels, drawn_set.groups, config.label_ratio, config.split_seed)
-            for split in splits
+    if config.labels_per_class is not None and (drawn_set.labels < 0).any():
+        raise SettingError(
+            f"task.labels_per_class={config.labels_per_class}: not every image of {name} has a class",
+            hint="--set task.label_ratio=0.1 takes a tenth of the training images, in whole patients",
         )
+    splits = asked_splits(drawn_set, config, by_class=False)
+    splits = tuple(few_labels(split, drawn_set, config) for split in splits)
     images, label_maps, stored, problems = _read_all(drawn_set.items, structures, classes, config, workers)
     notes = drawn_set.notes
     if problems:
