@@ -1,5 +1,6 @@
 """Weights say under which licence they are, and are refused for a use that it does not allow."""
 
+import hashlib
 import logging
 
 import pytest
@@ -9,8 +10,9 @@ from usfmae.base.errors import SettingError
 from usfmae.base.files import read_json
 from usfmae.cli.main import main
 from usfmae.evaluate.start import Start, heed_licence, open_start
+from usfmae.models import licences
 from usfmae.models.encoders import CNN_NAMES, PUBLISHED_NAMES
-from usfmae.models.licences import LICENCES, Licence, known_licence
+from usfmae.models.licences import LICENCES, MAE, Licence, known_licence, licence_of_vit
 from usfmae.models.published.beit import BeitConfig, BeitEncoder
 from usfmae.models.vit import VisionTransformer, ViTConfig
 
@@ -73,6 +75,38 @@ def test_a_user_reads_the_licence_in_the_result(fake_bus_bra, tmp_path, capsys):
     assert capsys.readouterr().err.count("usf-mae: weights under MIT") == 1
     page = (tmp_path / "knn/report.html").read_text()
     assert page.count("Licence of the weights") == 1
+
+
+@pytest.mark.parametrize("name", ["mae_pretrain_vit_base.pth", "mae_visualize_vit_large_ganloss.pth"])
+def test_who_sells_cannot_use_imagenets_mae_under_its_own_name(name, fake_bus_bra, tmp_path, capsys):
+    vit = VisionTransformer(ViTConfig(size="ti", image_px=16, patch_px=8, channels=3))
+    torch.save({"model": vit.state_dict()}, tmp_path / name)
+    words = (
+        "--task",
+        "bus-bra",
+        "--data",
+        fake_bus_bra,
+        "--weights",
+        tmp_path / name,
+        "--out",
+        tmp_path / "r",
+    )
+    assert evaluate("knn", *words, "--set", "use=commercial") == 2
+    assert "vit: the licence of its weights forbids commercial use (CC BY-NC 4.0" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+    assert known_licence("vit", name) == known_licence("", f"weights/{name}") == "CC BY-NC 4.0"
+
+
+def test_imagenets_mae_is_known_by_its_bytes_under_any_name(tmp_path, monkeypatch):
+    # The published file is 343 MB; the digest of a small one stands in for the three of MAE's README.
+    file, other = tmp_path / "base.pth", tmp_path / "other.pth"
+    file.write_bytes(b"as published")
+    other.write_bytes(b"own")
+    assert (licence_of_vit(file), licence_of_vit(tmp_path), licence_of_vit(tmp_path / "gone.pth")) == (
+        None,
+    ) * 3
+    monkeypatch.setattr(licences, "MAE_MD5", (hashlib.md5(b"as published").hexdigest()[:6],))
+    assert (licence_of_vit(file), licence_of_vit(other)) == (MAE, None)
 
 
 def test_a_user_who_sells_cannot_use_weights_that_forbid_it(fake_bus_bra, tmp_path, capsys):

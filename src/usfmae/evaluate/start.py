@@ -22,7 +22,7 @@ from usfmae.models.encoders import (
     build_cnn,
     start_cnn,
 )
-from usfmae.models.licences import LICENCES, UNKNOWN_CNN, Licence
+from usfmae.models.licences import LICENCES, UNKNOWN_CNN, Licence, licence_of_vit
 from usfmae.models.published_weights import load_published
 from usfmae.models.shipped import WeightsCard, card_of
 from usfmae.models.vit import VisionTransformer, ViTConfig, start_weights
@@ -58,7 +58,7 @@ class Start:
 
     licence: Licence | None = None
     """Of the weights; None for a random start, and without a card for files of ViTs, which can be from
-    anywhere, and for runs of pretraining."""
+    anywhere (MAE's of ImageNet are known), and for runs of pretraining."""
 
     card: WeightsCard | None = None
     """What the card beside the weights file says of it; None where there is none."""
@@ -258,7 +258,8 @@ def _vit_start(asked: _Asked) -> Start:
     if weights != "scratch":
         loaded = load_encoder(weights, image_px=asked.image_px, drop_path=asked.drop_path)
         log.info("%s: %s", weights, loaded.report.summary())
-        return Start(loaded.encoder, loaded.input_spec, "pretrained", loaded.sha256)
+        licence = licence_of_vit(weights)
+        return Start(loaded.encoder, loaded.input_spec, "pretrained", loaded.sha256, licence)
     spec = InputSpec(image_px=network.image_px, channels=network.channels, fit=asked.fit, crop=asked.crop)
     if asked.like is not None:
         file = read_weights(asked.like)

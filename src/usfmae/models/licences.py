@@ -4,7 +4,10 @@ Each entry is what its publisher wrote where the weights are offered, as seen in
 is legal advice, and a licence of weights says nothing about that of the images they have learnt from.
 """
 
+import hashlib
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from usfmae.models.shipped import card_of, shipped_file, shipped_names
 
@@ -63,8 +66,37 @@ LICENCES: dict[str, Licence] = {
 """By name of the encoder; our own ViTs are not here, since their files can be from anywhere."""
 
 
+MAE = Licence("CC BY-NC 4.0", False, "github.com/facebookresearch/mae, README, section License")
+MAE_FILES = re.compile(r"mae_(pretrain|visualize|finetuned)_vit_(base|large|huge)\w*\.pth")
+"""Names of the files of He et al. (2022), as published."""
+
+MAE_MD5 = ("8cad7c", "b8b06e", "9bdbb0")
+"""How the MD5 of `mae_pretrain_vit_base.pth`, `_large` and `_huge` begin, from the same README."""
+
+
+def licence_of_vit(file: Path) -> Licence | None:
+    """The licence of a ViT's file that is known to be MAE's of ImageNet, by its name or its bytes.
+
+    Args:
+        file: as published, under any name. The same weights in another format (timm's, Hugging Face's) are
+            not told.
+
+    Returns:
+        None for any other file, for run folders and checkpoints.
+    """
+    if file.suffix != ".pth" or not file.is_file():
+        return None
+    if MAE_FILES.fullmatch(file.name):
+        return MAE
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False))
+    return MAE if found.hexdigest().startswith(MAE_MD5) else None
+
+
 def known_licence(encoder: str, weights: str) -> str:
     """The words of the licence of what `--encoder` and `--weights` name; empty where nothing is known."""
     if weights in shipped_names() and (card := card_of(shipped_file(weights))) is not None:
         return str(card.content["licence"]["words"])
+    if encoder in ("", "vit") and MAE_FILES.fullmatch(Path(weights).name):
+        return MAE.words
     return "" if weights == "scratch" or encoder not in LICENCES else LICENCES[encoder].words
