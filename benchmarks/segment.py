@@ -3,7 +3,7 @@
 Each start is trained and tested by the functions of `usfmae evaluate segment` with its own defaults (half the
 learning rate and no layer decay from scratch), on the same images, splits, seed and epochs. The gain is
 paired: the mean over images of the difference in Dice, on shared draws of patients. What is there is
-resumed.
+resumed. Test images are looked for in the corpus that the weights were pretrained on, and the JSON says so.
 
 Cost:  270,000 training images in all: 4 folds of BUS-BRA and one split of MMOTU-2D, 30 epochs, two starts.
        ViT-Ti with one thread on two cores that ten others share: 8 images/s at 64 px (9 hours), 2 at 128 px.
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from usfmae.base.config import with_settings
+from usfmae.cli.evaluate import pretraining_pool
 from usfmae.evaluate.overlap import mean_overlap
 from usfmae.evaluate.segment import segment
 from usfmae.evaluate.segment_config import SegmentConfig, scratch_segment_config
@@ -58,6 +59,10 @@ def main() -> None:
     parser.add_argument("--task", choices=FOLDERS, action="append", help="only this one; may be repeated")
     parser.add_argument("--epochs", type=float, default=30.0)
     parser.add_argument("--folds", type=int, nargs="*", help="of BUS-BRA; all by default")
+    parser.add_argument(
+        "--corpus", type=Path, action="append", default=[],
+        help="corpus the weights were pretrained on, where their run does not lead to it; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="further settings")
     words = parser.parse_args()
     data = Path(os.environ["USFMAE_DATA"])
@@ -77,7 +82,10 @@ def main() -> None:
             config = with_settings(config, settings)
             loaded = load_segment_task(task, data / FOLDERS[task], config=config.task)
             like = words.weights if start == "scratch" else None
-            result = segment(loaded, weights, out=folder, config=config, like=like, resume=folder.exists())
+            result = segment(
+                loaded, weights, out=folder, config=config, like=like, resume=folder.exists(),
+                pretraining_pool=pretraining_pool(weights, words.corpus, task=config.task),
+            )  # fmt: skip
             write_segment_page(folder, loaded)
             results[start] = result
             metrics = result["metrics"]
@@ -93,6 +101,7 @@ def main() -> None:
             },
             "dice_gain": paired,
             "hd95_unit": results["scratch"]["hd95_unit"],
+            "contamination": results["pretrained"]["contamination"],
             "images_per_s": [fold["images_per_s"] for fold in results["pretrained"]["folds"]],
         }
     print(json.dumps({"benchmark": "segment", "epochs": words.epochs, "tasks": figures}))

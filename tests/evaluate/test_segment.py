@@ -6,18 +6,20 @@ from contextlib import redirect_stdout
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from plug import plug_pulled
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from small_finetune import FOLDS, small_settings
 
-from usfmae.base.errors import FolderError, WeightsError
+from usfmae.base.errors import FolderError, SettingError, WeightsError
 from usfmae.base.files import read_json
 from usfmae.cli.main import main
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.optim import OptimConfig
 from usfmae.evaluate import segment as module_under_test
+from usfmae.evaluate.contamination import PretrainingPool
 from usfmae.evaluate.segment import predicted_label_map, segment
 from usfmae.evaluate.segment_config import SegmentConfig, scratch_segment_config
 from usfmae.evaluate.segment_page import chosen_rows, overlay, write_segment_page
@@ -25,8 +27,11 @@ from usfmae.evaluate.segment_scores import pooled_scores, read_scores, segment_m
 from usfmae.evaluate.segment_task import SegmentTaskConfig, load_segment_task
 from usfmae.evaluate.segment_training import SegmentBatches, stored_probabilities
 from usfmae.evaluate.statistics import BootstrapConfig
+from usfmae.images.fingerprint import content_hash
 from usfmae.models.segmenter_file import load_segmenter
-from usfmae.models.vit import ViTConfig
+from usfmae.models.vit import VisionTransformer, ViTConfig
+
+TINY_COLOUR = ViTConfig(size="ti", image_px=16, patch_px=8, channels=3)
 
 
 def tiny(task, **changes):
@@ -111,6 +116,28 @@ def test_the_result_has_the_form_of_all_results(undisturbed, drawn):
     assert read_json(undisturbed / "run.json")["status"] == "finished"
     scores, _ = read_scores(undisturbed)
     assert set(scores.paths) == tested
+
+
+def test_test_images_in_the_pool_are_counted_and_the_licence_is_said(drawn, weights, tmp_path, monkeypatch):
+    oracle(monkeypatch)
+    tested = [index for split in drawn.splits for index in split.test.tolist()]
+    pool = PretrainingPool(
+        frozenset({content_hash(drawn.images[tested[0]])}), np.zeros((0, 22, 22), np.uint8), "abc"
+    )
+    config = tiny(drawn, epochs=0.1)
+    result = segment(drawn, weights, out=tmp_path / "r", config=config, pretraining_pool=pool)
+    found = result["contamination"]
+    assert (found["test_images_in_pool"], found["of"], found["corpus_sha256"]) == (1, len(tested), "abc")
+    assert found["first"] == drawn.items[tested[0]].name
+    assert result["licence"] is None
+
+
+def test_weights_that_forbid_it_are_refused_for_sale_before_anything_is_written(drawn, tmp_path):
+    mae = tmp_path / "mae_pretrain_vit_base.pth"
+    torch.save({"model": VisionTransformer(TINY_COLOUR).state_dict()}, mae)
+    with pytest.raises(SettingError, match=r"vit: the licence of its weights forbids commercial use"):
+        segment(drawn, mae, out=tmp_path / "sold", config=tiny(drawn, use="commercial"))
+    assert not (tmp_path / "sold").exists()
 
 
 def test_validation_is_watched(undisturbed):

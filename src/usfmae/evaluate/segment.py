@@ -43,7 +43,7 @@ from usfmae.evaluate.segment_scores import (
 )
 from usfmae.evaluate.segment_task import SegmentTask
 from usfmae.evaluate.segment_training import stored_probabilities, train_segmenter
-from usfmae.evaluate.start import Weights, open_start, warn_of_other_showing
+from usfmae.evaluate.start import Weights, heed_licence, open_start, warn_of_other_showing
 from usfmae.evaluate.stated import statement
 from usfmae.models.segmenter import Segmenter, ViTFeatures
 from usfmae.models.segmenter_file import save_segmenter
@@ -89,6 +89,7 @@ def segment(
     Raises:
         FolderError: the folder exists, or was started with other settings.
         WeightsError: the weights cannot be used.
+        SettingError: the licence of the weights does not allow the use named.
         TrainingError: the loss is not a finite number; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint was written.
     """
@@ -104,13 +105,14 @@ def segment(
         seed=config.seed,
     )
     warn_of_other_showing(start, fit=task.config.fit, crop=task.config.crop)
+    heed_licence(start, encoder="vit", use=config.use)
     record = open_result(
         out,
         task,
         stage="evaluate segment",
         settings=config,
         inputs={"weights": start.sha256 or "scratch"},
-        facts={"method": "segment", "init": start.init},
+        facts={"method": "segment", **start.facts},
         resume=resume,
         overwrite=overwrite,
     )

@@ -7,6 +7,7 @@ from usfmae.engine.loop import LoopConfig
 from usfmae.engine.optim import OptimConfig
 from usfmae.engine.views import AugmentConfig
 from usfmae.evaluate.segment_task import SegmentTaskConfig
+from usfmae.evaluate.start import Use
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.models.vit import ViTConfig
 
@@ -22,6 +23,9 @@ class SegmentConfig(Config):
 
     bootstrap: BootstrapConfig = BootstrapConfig()
     """Intervals."""
+
+    use: Use = "research"
+    """What the result is for: "commercial" refuses weights whose licence does not allow it."""
 
     network: ViTConfig = ViTConfig(size="ti", image_px=128)
     """Shape of a random start; weights bring their own."""
