@@ -3,7 +3,10 @@
 Every variant gets the same pool and as many epochs as fit into `--seconds` of processor time on one thread;
 what an image costs is measured first, in turns, for all variants. The pool must hold no image of a test side
 (that of `comparison.py --shared` holds none). Frozen features are judged as in `ablation.py`: by neighbours
-and a linear probe, macro-F1 and AUROC, on the images of each set's first split that are no test images.
+and a linear probe, macro-F1 and AUROC, on the images of each set's first split that are no test images. Then
+the network is fine-tuned with a tenth of the labels, several draws, and judged on the validation images of
+that split; what `evaluate finetune` says of its test images is not looked at. Frozen scores of a
+convolutional network hang on the running moments that it happens to have: see "moments alone".
 
 Resumable: a run goes on where it stopped, a finished cell is not made again. Cells stand in OUT/cells.
 
@@ -28,7 +31,11 @@ from usfmae.corpus.shards import Corpus, open_corpus
 from usfmae.engine.devices import set_up_cpu
 from usfmae.engine.loss_parts import total_of
 from usfmae.engine.optim import build_optimizer
-from usfmae.evaluate.protocol import TaskConfig, load_task
+from usfmae.evaluate.finetune import finetune
+from usfmae.evaluate.finetune_config import finetune_defaults
+from usfmae.evaluate.metrics import score
+from usfmae.evaluate.predictions import VALIDATION_FILE, read_predictions
+from usfmae.evaluate.protocol import TaskConfig, TaskSource, load_task
 from usfmae.evaluate.start import Weights, open_start
 from usfmae.models.masked_models import build_masked
 from usfmae.models.vit import ViTConfig
@@ -39,6 +46,13 @@ from usfmae.pretrain.teaching import open_teaching
 from usfmae.recipes.registry import get_recipe
 
 VIT, CNN = "vit_ti16_cpu", "sparse_cnn_cpu"
+MILD = (
+    "augment.scale=[0.6,1.0]", "augment.flip_down=0", "augment.rotate_deg=[-10,10]",
+    "augment.interpolation=area",
+)  # fmt: skip
+"""Views as evaluation shows images: upright, smooth, hardly cropped."""
+GENTLE = ("optim.lr_per_256=8e-4", "optim.layer_decay=0.8", *MILD)
+"""At a rate and with views that forget less of ImageNet."""
 VARIANTS: dict[str, tuple[str, tuple[str, ...], Literal["imagenet"] | None]] = {
     "plain MAE": (VIT, (), None),
     "teacher EfficientNet-Lite0": (VIT, ("model.teacher.kind=efficientnet-lite0",), None),
@@ -50,6 +64,10 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...], Literal["imagenet"] | None]] = {
     "own average as teacher": (VIT, ("model.teacher.kind=self", "model.teacher.decay=0.99"), None),
     "pairs of views": (VIT, ("model.agreement.kind=image",), None),
     "masked CNN from ImageNet": (CNN, (), "imagenet"),
+    "plain MAE, mild views": (VIT, MILD, None),
+    "masked CNN, gently": (CNN, GENTLE, "imagenet"),
+    "the same, pairs of views": (CNN, (*GENTLE, "model.agreement.kind=image"), "imagenet"),
+    "moments alone": (CNN, (*GENTLE, "optim.lr_per_256=1e-12"), "imagenet"),
 }
 """Recipe, changes to it, and what it starts from; one idea each."""
 
@@ -57,6 +75,8 @@ UNTRAINED = "ImageNet CNN, untouched"
 """EfficientNet-Lite0 at 128 px as it comes: what the masked CNN starts from."""
 
 BATCH, TIMED_STEPS = 64, 5
+FIRST: dict[str, tuple[str, ...] | None] = {"bus-bra": ("fold-2",), "mmotu-2d": None}
+"""The split of each set that is used: all of MMOTU-2D, whose split is official."""
 
 
 def config_of(name: str, *, seed: int, epochs: float) -> PretrainConfig:
@@ -110,6 +130,33 @@ def judged(weights: Weights, encoder: Literal["vit", "efficientnet-lite0"], data
     return figures
 
 
+def few_labels(
+    weights: Weights, encoder: Literal["vit", "efficientnet-lite0"], data: Path, out: Path, *, draws: int,
+    epochs: float,
+) -> dict[str, Any]:  # fmt: skip
+    """Validation figures of each set after fine-tuning with a tenth of the labels, mean over draws."""
+    build, figures = BuildConfig(), {}
+    for name, place in TASKS.items():
+        source, scores = TaskSource(name, data / place), []
+        for draw in range(draws):
+            some = {"label_ratio": 0.1, "label_seed": draw, "folds": FIRST[name]}
+            task = source.task(TaskConfig(fit=build.fit, crop=build.crop, **some))
+            config = finetune_defaults(weights, encoder).model_copy(
+                update={"task": task.config, "encoder": encoder, "epochs": epochs, "watch_epochs": epochs}
+                | {"seed": draw, "threads": 1}
+                | ({"image_px": 128} if weights == "imagenet" else {})
+            )
+            where = out / f"{name}-{draw}"
+            finetune(task, weights, out=where, config=config, resume=where.exists())
+            told = read_predictions(where / VALIDATION_FILE)
+            scores.append(score(told.labels, told.probabilities, positive=task.positive))
+        figures[name] = {
+            f"few_{metric}": float(np.mean([one[metric] for one in scores]))
+            for metric in ("macro_f1", "auroc")
+        }
+    return figures
+
+
 def main() -> None:
     """Make the cells that are missing, then print the table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -118,6 +165,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=540, help="of processor time for each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--draws", type=int, default=2, help="of a tenth of the labels")
+    parser.add_argument("--few-epochs", type=float, default=24, help="over a tenth of the labels")
     chosen = parser.parse_args()
     data, out = Path(os.environ["USFMAE_DATA"]), chosen.out
     corpus = open_corpus(chosen.corpus)
@@ -127,7 +176,13 @@ def main() -> None:
     cost = read_json(measured)
     cell = out / "cells" / "untouched.json"
     if not cell.exists():
-        figures = judged("imagenet", "efficientnet-lite0", data)
+        figures = together(
+            judged("imagenet", "efficientnet-lite0", data),
+            few_labels(
+                "imagenet", "efficientnet-lite0", data, out / "tuned" / "untouched",
+                draws=chosen.draws, epochs=chosen.few_epochs,
+            ),
+        )  # fmt: skip
         write_json(cell, {"variant": UNTRAINED, "seed": 0, "epochs": 0, "seconds": 0, **figures})
     for seed in chosen.seeds:
         for name in chosen.only:
@@ -145,12 +200,21 @@ def main() -> None:
                 weights=start,
                 resume=(run / RUN_FILE).exists(),
             )
-            figures = judged(run, "efficientnet-lite0" if recipe == CNN else "vit", data)
+            encoder: Literal["vit", "efficientnet-lite0"] = "efficientnet-lite0" if recipe == CNN else "vit"
+            few = few_labels(
+                run, encoder, data, out / "tuned" / run.name, draws=chosen.draws, epochs=chosen.few_epochs
+            )
+            figures = together(judged(run, encoder, data), few)
             write_json(
                 cell,
                 {"variant": name, "seed": seed, "epochs": epochs, "seconds": record["seconds"], **figures},
             )
     table(out, cost)
+
+
+def together(*parts: dict[str, Any]) -> dict[str, Any]:
+    """The figures of all parts, set by set."""
+    return {name: {k: v for part in parts for k, v in part[name].items()} for name in TASKS}
 
 
 def table(out: Path, cost: dict[str, float]) -> None:
