@@ -53,6 +53,11 @@ def test_a_plan_reads_the_same_from_yaml_and_from_python(tmp_path):
         ("- bus-bra", "holds no plan"),
         (TEXT.replace("finetune", "fine-tune"), "ways.1.method"),
         (TEXT.replace("name: scratch", "name: ours"), "ours is there twice"),
+        (
+            TEXT.replace("name: ours", "name: ResNet 50").replace("name: scratch", "name: ResNet-50"),
+            "'ResNet 50' and 'ResNet-50' would be one folder",
+        ),
+        (TEXT.replace("name: ours", "name: Scratch"), "'Scratch' and 'scratch' would be one folder"),
         (TEXT.replace("[0, 1]", "[1, 1]"), "a seed is there twice"),
         (TEXT.replace("  - {name: scratch}\n", ""), "encoders"),
         (TEXT.replace("name: ours", "name: ../ours"), "encoders.0.name"),

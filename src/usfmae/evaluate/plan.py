@@ -140,6 +140,12 @@ class Plan(Config):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} is there twice")
+        for place, name in enumerate(names):
+            for other in names[:place]:
+                if _folder_name(name).casefold() == _folder_name(other).casefold():
+                    raise ValueError(
+                        f"{other!r} and {name!r} would be one folder ({_folder_name(other)}); rename one"
+                    )
         return entries
 
     @field_validator("seeds")
@@ -164,7 +170,7 @@ class Cell:
     def folder(self) -> Path:
         """Below the plan's folder."""
         names = (self.task.name, self.split, self.encoder.name, self.way.name, f"seed-{self.seed}")
-        return Path("cells", *(name.replace(" ", "-").replace("%", "pc") for name in names))
+        return Path("cells", *map(_folder_name, names))
 
     @property
     def name(self) -> str:
@@ -185,6 +191,10 @@ class Cell:
             return None
         names: dict[str, Any] = {"task": self.task.name, "split": self.split, "seed": self.seed}
         return Path(self.encoder.filled(self.encoder.like, **names))
+
+
+def _folder_name(name: str) -> str:
+    return name.replace(" ", "-").replace("%", "pc")
 
 
 def cells_of(plan: Plan, splits: dict[str, Sequence[str]]) -> Iterator[Cell]:
