@@ -1,5 +1,7 @@
 """Plans that are run: on fakes, with networks so small that a cell takes a tenth of a second."""
 
+import csv
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -268,3 +270,24 @@ def test_weights_of_another_network_fail_alone(fake_bus_bra, weights, tmp_path):
     assert "is no resnet-50" in read_json(folder.with_name("seed-0.failed.json"))["reason"]
     again = planned(run.plan, fake_bus_bra, tmp_path / "out", resume=True).run()
     assert len(again.done) == len(again.failed) == 4
+
+
+def test_splits_one_of_whose_names_begins_with_the_others_are_told_apart(fake_bus_bra, weights, tmp_path):
+    root = tmp_path / "bus-bra"
+    shutil.copytree(fake_bus_bra, root)
+    with (root / "bus_data.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    device, patient = head.index("Device"), head.index("Case")
+    places = {case: place for place, case in enumerate(dict.fromkeys(row[patient] for row in rows))}
+    for row in rows:
+        row[device] = ("GE Logiq", "GE Logiq E9")[places[row[patient]] // 2 % 2]
+    with (root / "bus_data.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([head, *rows])
+    by_device = PlanTask(name="bus-bra", settings=("task.leave_out=device",))
+    ways = (PlanWay(method="knn", label_ratio=0.5, settings=("k=3",)),)
+    run = planned(plan(weights, tasks=(by_device,), ways=ways, seeds=(0,)), root, tmp_path / "out")
+    assert {cell.split for cell in run.cells} == {"device-ge-logiq", "device-ge-logiq-e9"}
+    run.run()
+    # A threshold for each of the two splits, which few labels give another name in predictions.
+    found = gather(run).decisions["bus-bra", "ours", "knn 50%"]
+    assert len(found.thresholds) == 2

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from usfmae.base.files import read_json
 from usfmae.evaluate.calibration import (
     CalibrationConfig,
     ReliabilityCurve,
@@ -24,6 +25,7 @@ from usfmae.evaluate.operating_points import RATES, choose_threshold
 from usfmae.evaluate.plan import Cell
 from usfmae.evaluate.plan_scores import Entry
 from usfmae.evaluate.predictions import VALIDATION_FILE, Predictions, joined, read_predictions
+from usfmae.evaluate.result import RESULT_FILE
 from usfmae.evaluate.statistics import BootstrapConfig, Interval, draw_resamples
 
 WANTED_SENSITIVITY = 0.9
@@ -77,14 +79,19 @@ def decisions_of(
     Raises:
         LeakError: an image that something was chosen on is tested.
     """
+    made = {
+        (cell.seed, split): cell
+        for cell in cells
+        if (cell.task.name, cell.encoder.name, cell.way.name) == (entry.task, entry.encoder, entry.way)
+        and (split := _tested(cell, out)) is not None
+    }
     calibrated: list[Predictions] = []
     called: list[Bool[np.ndarray, " image"]] = []
     temperatures, thresholds = [], []
     for seed, table in zip(entry.seeds, entry.per_seed, strict=True):
         parts, calls = [], np.zeros(len(table), dtype=bool)
         for fold in entry.folds:
-            cell = _cell(entry, cells, seed, fold)
-            path = out / cell.folder / VALIDATION_FILE
+            path = out / made[seed, fold].folder / VALIDATION_FILE
             if not path.exists():
                 return None
             watched = read_predictions(path)
@@ -128,15 +135,11 @@ def decisions_of(
     )
 
 
-def _cell(entry: Entry, cells: Sequence[Cell], seed: int, fold: str) -> Cell:
-    (found,) = [
-        cell
-        for cell in cells
-        if (cell.task.name, cell.encoder.name, cell.way.name) == (entry.task, entry.encoder, entry.way)
-        and cell.seed == seed
-        and (fold == cell.split or fold.startswith(f"{cell.split}-"))
-    ]
-    return found
+def _tested(cell: Cell, out: Path) -> str | None:
+    """The split that a finished cell has tested, as its predictions name it: with few labels it is called
+    "fold-2-0.1-labels", and one split's name may begin with another's."""
+    path = out / cell.folder / RESULT_FILE
+    return str(read_json(path)["split"]["name"]) if path.exists() else None
 
 
 def _with(table: Predictions, probabilities: Float[np.ndarray, "image class"]) -> Predictions:
