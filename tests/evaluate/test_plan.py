@@ -31,6 +31,18 @@ def test_every_combination_is_one_cell_and_cheap_ways_come_first():
     assert str(cells[0].folder) == "cells/bus-bra/fold-2/ours/knn-25pc/seed-0"
 
 
+def test_frozen_cells_of_the_same_weights_follow_each_other_and_fine_tuning_goes_seed_by_seed():
+    cells = list(cells_of(small(), {"bus-bra": ["fold-2", "fold-3"]}))
+    told = [(cell.encoder.name, cell.split, cell.seed) for cell in cells]
+    assert told[:8] == [
+        ("ours", "fold-2", 0), ("ours", "fold-2", 1), ("ours", "fold-3", 0), ("ours", "fold-3", 1),
+        ("scratch", "fold-2", 0), ("scratch", "fold-3", 0),
+        ("scratch", "fold-2", 1), ("scratch", "fold-3", 1),
+    ]  # fmt: skip
+    assert [seed for _, _, seed in told[8:]] == [0] * 4 + [1] * 4
+    assert [name for name, _, _ in told[8:10]] == ["ours", "scratch"]
+
+
 def test_a_plan_reads_the_same_from_yaml_and_from_python(tmp_path):
     (tmp_path / "plan.yaml").write_text(TEXT)
     (tmp_path / "plan.py").write_text(

@@ -200,16 +200,30 @@ def _folder_name(name: str) -> str:
 def cells_of(plan: Plan, splits: dict[str, Sequence[str]]) -> Iterator[Cell]:
     """All cells, cheap ways first within a task, so that a first table is there soon.
 
+    With a frozen encoder all cells of one contender follow each other, those of the same weights together:
+    its features are made once and need not be kept for the other contenders' time.
+
     Args:
         plan: the plan.
         splits: names of each task's splits, by the task's name.
     """
     for task in plan.tasks:
         for way in sorted(plan.ways, key=lambda way: not METHODS[way.method].is_frozen):
-            for seed in plan.seeds:
-                for split in splits[task.name]:
-                    for encoder in plan.encoders:
-                        yield Cell(task, split, encoder, way, seed)
+            cells = [
+                Cell(task, split, encoder, way, seed)
+                for seed in plan.seeds
+                for split in splits[task.name]
+                for encoder in plan.encoders
+            ]
+            if METHODS[way.method].is_frozen:
+                first = {
+                    (cell.encoder.name, cell.weights): place for place, cell in reversed([*enumerate(cells)])
+                }
+                places = {one.name: place for place, one in enumerate(plan.encoders)}
+                cells.sort(
+                    key=lambda cell: (places[cell.encoder.name], first[cell.encoder.name, cell.weights])
+                )
+            yield from cells
 
 
 def read_plan(path: Path) -> Plan:
