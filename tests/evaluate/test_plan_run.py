@@ -11,6 +11,7 @@ import pytest
 from usfmae.base import logs
 from usfmae.base.errors import FolderError, LeakError, SettingError
 from usfmae.base.files import read_json
+from usfmae.base.input_spec import InputSpec
 from usfmae.evaluate.contamination import PretrainingPool
 from usfmae.evaluate.metrics import score
 from usfmae.evaluate.plan import Plan, PlanEncoder, PlanTask, PlanWay
@@ -21,6 +22,8 @@ from usfmae.evaluate.plan_scores import comparisons_of, entries_of
 from usfmae.evaluate.report_plan import write_plan_page
 from usfmae.evaluate.statistics import BootstrapConfig
 from usfmae.images.fingerprint import content_hash
+from usfmae.models.vit import VisionTransformer, ViTConfig
+from usfmae.models.weights import save_encoder
 
 SETTINGS = ("task.size_px=32", "network.image_px=16", "network.patch_px=8", "threads=1")
 
@@ -241,6 +244,46 @@ def test_a_mistyped_setting_is_told_before_anything_runs(fake_bus_bra, weights, 
     with pytest.raises(SettingError, match="balance: no such setting"):
         planned(plan(weights, ways=ways), fake_bus_bra, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("contender", "message"),
+    [
+        ({"encoder": "usfm"}, "theirs, knn on bus-bra: usfm comes from its published file"),
+        ({"weights": "imagenet"}, "theirs, knn on bus-bra: no ImageNet weights of a ViT"),
+        ({"encoder": "resnet-50", "like": "HERE"}, "theirs, .*: --like gives the shape of a ViT"),
+        ({"weights": "HERE", "settings": ("image_px=20",)}, "theirs, .*: .*image_px=20 is not a multiple"),
+        ({"like": "HERE", "settings": ("image_px=20",)}, "theirs, .*: .*image_px=20 is not a multiple"),
+        (
+            {"encoder": "usfm", "weights": "HERE", "settings": ("use=commercial",)},
+            "theirs, .*: usfm: the licence of its weights forbids commercial use",
+        ),
+    ],
+)
+def test_an_encoder_that_no_cell_could_use_is_named_before_anything_runs(
+    fake_bus_bra, weights, tmp_path, contender, message
+):
+    given = {name: str(weights) if value == "HERE" else value for name, value in contender.items()}
+    contenders = (PlanEncoder(name="ours", weights=str(weights)), PlanEncoder(name="theirs", **given))
+    with pytest.raises(SettingError, match=message):
+        planned(plan(weights, encoders=contenders), fake_bus_bra, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_setting_that_does_not_fit_the_weights_of_one_seed_fails_alone(fake_bus_bra, weights, tmp_path):
+    shutil.copy(weights, tmp_path / "0.safetensors")
+    other = VisionTransformer(ViTConfig(size="ti", image_px=24, patch_px=12))
+    save_encoder(tmp_path / "1.safetensors", other, input_spec=InputSpec(image_px=24))
+    contenders = (
+        PlanEncoder(name="ours", weights=str(tmp_path / "{seed}.safetensors"), settings=("image_px=16",)),
+        PlanEncoder(name="scratch"),
+    )
+    ways = (PlanWay(method="knn", settings=("k=5",)),)
+    run = planned(plan(weights, encoders=contenders, ways=ways), fake_bus_bra, tmp_path / "out")
+    state = run.run()
+    assert {(cell.encoder.name, cell.seed) for cell in state.failed} == {("ours", 1)}
+    assert "image_px=16 is not a multiple of patch_px=12" in next(iter(state.failed.values()))
+    assert len(state.done) == len(run.cells) - 2
 
 
 def test_a_finished_cell_of_another_budget_is_not_taken_for_this_one(fake_bus_bra, weights, tmp_path):

@@ -8,6 +8,7 @@ Several processes may work on one plan, each started with `resume`: a cell belon
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from usfmae.base.config import with_settings
-from usfmae.base.errors import LeakError, SettingError, TrainingError, WeightsError
+from usfmae.base.errors import DatasetError, LeakError, SettingError, TrainingError, WeightsError
 from usfmae.base.files import claim_folder, read_json, write_json
 from usfmae.base.logs import get_logger
 from usfmae.base.record import made_by
@@ -28,7 +29,7 @@ from usfmae.evaluate.methods import METHODS, MethodConfig
 from usfmae.evaluate.plan import Cell, Plan, PlanTask, cells_of
 from usfmae.evaluate.protocol import Task, TaskConfig, TaskSource
 from usfmae.evaluate.result import RESULT_FILE
-from usfmae.evaluate.start import Weights, encoder_of, shown_to, was_pretrained_here
+from usfmae.evaluate.start import Weights, encoder_of, refuse_start, shown_to, was_pretrained_here
 from usfmae.models.shipped import file_named, weights_named
 
 log = get_logger(__name__)
@@ -63,7 +64,7 @@ class PlanRun:
         threads: CPU threads of each cell; None for all.
 
     Raises:
-        SettingError: a split, weights or a setting that is not there.
+        SettingError: a split, weights or a setting that is not there, or does not fit its encoder; names it.
         DatasetError: a dataset cannot be read, or a side of a split lacks a class.
         LeakError: a patient is on two sides of a split.
     """
@@ -92,8 +93,11 @@ class PlanRun:
                 f"{len(missing)} of the plan's weights are not there (first: {missing[0]})",
                 hint="pretrain them first, or take the encoder out of the plan",
             )
-        for cell in {(cell.task, cell.encoder, cell.way): cell for cell in self.cells}.values():
-            self.config_of(cell)  # a mistyped setting is told before anything runs
+        firsts: dict[object, Cell] = {}
+        for cell in self.cells:
+            firsts.setdefault((cell.task, cell.encoder, cell.way), cell)
+        for cell in firsts.values():
+            self._refuse_settings(cell)
 
     def claim(self, *, resume: bool, overwrite: bool) -> None:
         """Make the plan's folder, or go on in it.
@@ -204,6 +208,23 @@ class PlanRun:
         }
         return [split.name for split in made.splits]
 
+    def _refuse_settings(self, cell: Cell) -> None:
+        """A setting that is mistyped or does not fit its encoder is told before anything runs."""
+        try:
+            config = self.config_of(cell)
+            with suppress(WeightsError):  # fails alone, as a cell
+                refuse_start(
+                    _weights(cell),
+                    network=config.network,
+                    encoder=config.encoder,
+                    like=file_named(cell.like),
+                    image_px=config.image_px,
+                    use=config.use,
+                )
+        except SettingError as error:
+            where = f"{cell.encoder.name}, {cell.way.name} on {cell.task.name}"
+            raise SettingError(f"{where}: {error.message}", hint=error.hint) from error
+
     def _pool(self, cell: Cell, config: MethodConfig) -> PretrainingPool | None:
         task = config.task
         key = (cell.weights, task.size_px, task.fit, task.crop)
@@ -213,9 +234,9 @@ class PlanRun:
 
     def _run_cell(self, cell: Cell, folder: Path) -> str | None:
         """Make a cell, or find it made; the reason where it cannot be made."""
-        config = self.config_of(cell)
         way = METHODS[cell.way.method]
         try:
+            config = self.config_of(cell)
             way.evaluate(
                 self.task_of(config)(cell.task),
                 _weights(cell),
@@ -227,7 +248,9 @@ class PlanRun:
                 resume=folder.exists(),
                 **({"store": self._store} if way.is_frozen else {}),
             )
-        except (TrainingError, WeightsError) as error:
+        except LeakError:
+            raise
+        except (DatasetError, SettingError, TrainingError, WeightsError) as error:
             reason = error.message
         except (MemoryError, RuntimeError) as error:
             if not ran_out(error):

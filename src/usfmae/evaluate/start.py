@@ -136,6 +136,12 @@ def heed_licence(start: Start, *, encoder: str, use: Use) -> None:
                 "the licence of these weights is not known here; look whether it allows commercial use"
             )
         return
+    _refuse_use(licence, encoder=encoder, use=use)
+    limit = "" if licence.commercial else "; not for commercial use"
+    log.info("%s: weights under %s (%s)%s", encoder, licence.words, licence.source, limit)
+
+
+def _refuse_use(licence: Licence, *, encoder: str, use: Use) -> None:
     if use == "commercial" and not licence.commercial:
         verb = "forbids" if licence.commercial is False else "does not state"
         raise SettingError(
@@ -143,8 +149,70 @@ def heed_licence(start: Start, *, encoder: str, use: Use) -> None:
             f"({licence.words}; {licence.source})",
             hint="ask the publisher, take other weights, or --set use=research",
         )
-    limit = "" if licence.commercial else "; not for commercial use"
-    log.info("%s: weights under %s (%s)%s", encoder, licence.words, licence.source, limit)
+
+
+def refuse_start(
+    weights: Weights,
+    *,
+    network: ViTConfig,
+    encoder: EncoderName = "vit",
+    like: Path | None = None,
+    image_px: int | None = None,
+    use: Use = "research",
+) -> None:
+    """What `open_start` and `heed_licence` would refuse of names, shapes and use, without a network made.
+
+    Args:
+        weights, network, encoder, like, image_px: as of `open_start`.
+        use: as of `heed_licence`.
+
+    Raises:
+        SettingError: as `open_start` and `heed_licence` raise it.
+        WeightsError: a file is missing or damaged, where it has to be read for this.
+    """
+    _refuse_names(weights, encoder=encoder, like=like)
+    if encoder == "vit" and image_px is not None:
+        file = weights if isinstance(weights, Path) else like
+        shape = network if file is None else read_weights(file).config
+        make_config(ViTConfig, {**shape.model_dump(), "image_px": image_px})
+    elif encoder in PUBLISHED_NAMES and image_px is not None:
+        assert isinstance(weights, Path)
+        load_published(weights, encoder, image_px=image_px)  # only its tensors tell its patch
+    if use == "commercial" and (licence := _licence_of(weights, encoder)) is not None:
+        _refuse_use(licence, encoder=encoder, use=use)
+
+
+def _licence_of(weights: Weights, encoder: EncoderName) -> Licence | None:
+    """The licence that `open_start` would find."""
+    card = card_of(weights) if isinstance(weights, Path) else None
+    if card is not None:
+        return Licence(**card.content["licence"])
+    if weights == "scratch" or encoder == "vit" or was_pretrained_here(weights, encoder=encoder):
+        return None
+    if encoder in PUBLISHED_NAMES or weights == "imagenet":
+        return LICENCES[encoder]
+    assert isinstance(weights, Path)
+    file = read_cnn(weights, cast(CnnName, encoder))
+    return LICENCES[encoder] if file.is_imagenet else UNKNOWN_CNN
+
+
+def _refuse_names(weights: Weights, *, encoder: EncoderName, like: Path | None) -> None:
+    if encoder != "vit" and like is not None:
+        raise SettingError(
+            f"--like gives the shape of a ViT; {encoder} has its own",
+            hint="--set image_px=128 sets the input side",
+        )
+    if encoder in PUBLISHED_NAMES and not isinstance(weights, Path):
+        raise SettingError(
+            f"{encoder} comes from its published file, not from {weights!r}",
+            hint="--weights FILE; --encoder vit has a random start",
+        )
+    if encoder == "vit" and weights == "imagenet":
+        raise SettingError(
+            "no ImageNet weights of a ViT are on this machine",
+            hint="give a file (MAE, timm or Hugging Face) with --weights FILE, or --encoder "
+            "efficientnet-lite0 --weights imagenet",
+        )
 
 
 def open_start(
@@ -203,13 +271,9 @@ class _Asked:
 
 def _opened(asked: _Asked) -> Start:
     encoder, weights = asked.encoder, asked.weights
+    _refuse_names(weights, encoder=encoder, like=asked.like)
     if encoder == "vit":
         return _vit_start(asked)
-    if asked.like is not None:
-        raise SettingError(
-            f"--like gives the shape of a ViT; {encoder} has its own",
-            hint="--set image_px=128 sets the input side",
-        )
     if encoder in PUBLISHED_NAMES:
         return _published_start(asked)
     name = cast(CnnName, encoder)
@@ -236,11 +300,7 @@ def _opened(asked: _Asked) -> Start:
 
 def _published_start(asked: _Asked) -> Start:
     encoder, weights = asked.encoder, asked.weights
-    if not isinstance(weights, Path):
-        raise SettingError(
-            f"{encoder} comes from its published file, not from {weights!r}",
-            hint="--weights FILE; --encoder vit has a random start",
-        )
+    assert isinstance(weights, Path)
     loaded = load_published(weights, encoder, image_px=asked.image_px, drop_path=asked.drop_path)
     log.info("%s: %s", weights, loaded.report.summary())
     spec = loaded.input_spec.model_copy(update={"fit": asked.fit, "crop": asked.crop})
@@ -249,13 +309,7 @@ def _published_start(asked: _Asked) -> Start:
 
 def _vit_start(asked: _Asked) -> Start:
     weights, network = asked.weights, asked.network
-    if weights == "imagenet":
-        raise SettingError(
-            "no ImageNet weights of a ViT are on this machine",
-            hint="give a file (MAE, timm or Hugging Face) with --weights FILE, or --encoder "
-            "efficientnet-lite0 --weights imagenet",
-        )
-    if weights != "scratch":
+    if isinstance(weights, Path):
         loaded = load_encoder(weights, image_px=asked.image_px, drop_path=asked.drop_path)
         log.info("%s: %s", weights, loaded.report.summary())
         licence = licence_of_vit(weights)
