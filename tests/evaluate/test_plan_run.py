@@ -36,6 +36,7 @@ def plan(weights, **changes):
         "seeds": (0, 1),
         "settings": SETTINGS,
         "bootstrap": BootstrapConfig(num_resamples=100),
+        "allow_unchecked": True,  # the weights are of no run
     }
     return Plan(**(given | changes))
 

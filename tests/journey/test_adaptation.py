@@ -69,9 +69,9 @@ def test_the_report_says_what_was_gained_and_what_was_lost(adapted, place):
 
 
 def test_later_evaluations_look_for_test_images_in_both_pools(adapted, place, tmp_path):
-    def evaluated(weights, out):
+    def evaluated(weights, out, size_px=32):
         words = ("--task", "folder", "--data", place / "labelled", "--weights", weights, "--out", out)
-        assert run("evaluate", "knn", *words, "--set", "task.size_px=32") == 0
+        assert run("evaluate", "knn", *words, "--set", f"task.size_px={size_px}") == 0
         return json.loads((out / "result.json").read_text())["contamination"]
 
     pools = [open_corpus(place / name).sha256 for name in ("new", "old")]
@@ -82,6 +82,9 @@ def test_later_evaluations_look_for_test_images_in_both_pools(adapted, place, tm
     found = evaluated(tmp_path / "run", tmp_path / "three")
     assert found["corpus_sha256"].split(" + ")[1:] == pools
     assert found["test_images_in_pool"] == found["of"]  # the third pool holds them all
+    # Nor does another size of the task's images hide them, nor the file of the weights named for the run.
+    found = evaluated(tmp_path / "run" / "weights.safetensors", tmp_path / "file", size_px=48)
+    assert found["test_images_in_pool"] == found["of"]
     (tmp_path / "third" / "corpus.json").unlink()
     found = evaluated(tmp_path / "run", tmp_path / "gone")
     assert (found["test_images_in_pool"], found["pools_missing"]) == (0, [str(tmp_path / "third")])

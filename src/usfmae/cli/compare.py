@@ -14,7 +14,6 @@ from usfmae.cli.pretrain import DEVICES, DeviceOption, OverwriteOption, ResumeOp
 
 if TYPE_CHECKING:
     from usfmae.evaluate.contamination import PretrainingPool
-    from usfmae.evaluate.protocol import TaskConfig
     from usfmae.evaluate.start import Weights
 
 PAGE = "report.html"
@@ -53,8 +52,8 @@ def compare(
     from usfmae.evaluate.report_plan import write_plan_page
     from usfmae.evaluate.report_subgroups import subgroup_rows, write_subgroup_rows
 
-    def pool_of(weights: "Weights", task: "TaskConfig") -> "PretrainingPool | None":
-        return pretraining_pool(weights, corpus or [], task=task)
+    def pool_of(weights: "Weights") -> "PretrainingPool | None":
+        return pretraining_pool(weights, corpus or [])
 
     cores = len(os.sched_getaffinity(0))
     run = PlanRun(
@@ -66,17 +65,18 @@ def compare(
         threads=max(1, cores // jobs) if jobs > 1 or SECOND in os.environ else None,
     )
     if SECOND in os.environ:
-        run.run()
+        run.run(look=False)
         return
     run.claim(resume=resume, overwrite=overwrite)
+    run.refuse_contamination()  # before there are others that would not hear of it
     words = [str(plan), "--data", str(data), "--out", str(out), "--jobs", str(jobs), "--device", device]
     words += [word for folder in corpus or [] for word in ("--corpus", str(folder))]
     others = [_other(words, number) for number in range(1, jobs)]
-    run.run()
+    run.run(look=False)
     for other in others:
         other.wait()
     if others:
-        run.run()  # what another process was killed at
+        run.run(look=False)  # what another process was killed at
     findings = gather(run)
     write_json(out / FINDINGS, findings_record(findings))
     if findings.subgroups:

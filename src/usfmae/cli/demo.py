@@ -148,7 +148,7 @@ def compared(stages: Stages, labelled: Path, run: Path, size: float) -> list[Pat
             update={"epochs": max(1.0, FINETUNE_EPOCHS * min(size, 1.0))}
         )
         folder = stages.out / "results" / name
-        seen = pretraining_pool(run, (), task=config.task) if name == "pretrained" else None
+        seen = pretraining_pool(run, ()) if name == "pretrained" else None
 
         def work(start: Any = start, folder: Path = folder, config: Any = config, seen: Any = seen) -> None:
             task = load_task("folder", labelled, config=config.task)

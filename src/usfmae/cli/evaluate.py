@@ -18,9 +18,7 @@ from usfmae.cli.pretrain import (
 )
 
 if TYPE_CHECKING:
-    from usfmae.corpus.shards import Corpus
     from usfmae.evaluate.contamination import PretrainingPool
-    from usfmae.evaluate.protocol import TaskConfig
 
 app = typer.Typer(help="What an encoder is worth, with intervals over patients.", no_args_is_help=True)
 
@@ -101,7 +99,7 @@ def _add(method: str, sentence: str) -> None:
             config=config,
             device=where,
             like=like,
-            pretraining_pool=pretraining_pool(start, corpus or [], task=config.task),
+            pretraining_pool=pretraining_pool(start, corpus or []),
             resume=resume,
             overwrite=overwrite,
         )
@@ -139,30 +137,31 @@ def weights_or_default(words: str | None) -> Weights:
     return file
 
 
-def pretraining_pool(
-    weights: Weights, corpora: Sequence[Path], *, task: "TaskConfig"
-) -> "PretrainingPool | None":
+def pretraining_pool(weights: Weights, corpora: Sequence[Path]) -> "PretrainingPool | None":
     """The images of all pools that a run was pretrained on; None where none of them is at hand.
 
     A random start has seen nothing and ImageNet holds photographs, so there is nothing to look up.
 
     Args:
-        weights: a run folder, or a checkpoint in one, tells its pools and those of the runs it started from.
+        weights: a run folder, or a checkpoint or the weights file in one, tells its pools and those of the
+            runs it started from.
         corpora: pools named by the user; those of the run are looked up besides.
-        task: pools prepared in another way cannot be compared with.
     """
     from usfmae.base.files import read_json
     from usfmae.base.logs import get_logger
     from usfmae.corpus.shards import CORPUS_FILE, open_corpus
-    from usfmae.evaluate.contamination import joint_pool
+    from usfmae.evaluate.contamination import PretrainingPool, joint_pool
     from usfmae.models.checkpoint_weights import run_of
+    from usfmae.models.weights import WEIGHTS_FILE
     from usfmae.pretrain.start import pools_seen
 
     if not isinstance(weights, Path):
         return None
+    log = get_logger(__name__)
     opened = [open_corpus(corpus) for corpus in corpora]
     named = {corpus.sha256 for corpus in opened}
-    record = run_of(weights) / "run.json"
+    run = weights.parent if weights.name == WEIGHTS_FILE else run_of(weights)
+    record = run / "run.json"
     missing = []
     for pool in pools_seen(read_json(record)) if record.exists() else []:
         folder = Path(pool["folder"])
@@ -173,35 +172,22 @@ def pretraining_pool(
             opened.append(corpus)
             continue
         if corpus is not None:
-            get_logger(__name__).warning("%s is no longer the corpus of this run", folder)
+            log.warning("%s is no longer the corpus of this run", folder)
         missing.append(str(folder))
-    pools = []
-    for corpus in opened:
-        pool_there = comparable(corpus, task)
-        if pool_there is None:
-            missing.append(str(corpus.folder))
-        else:
-            pools.append(pool_there)
-    return joint_pool(pools, missing=missing) if pools else None
-
-
-def comparable(corpus: "Corpus", task: "TaskConfig") -> "PretrainingPool | None":
-    """The images of a pool, or None with a warning where its images have another size or fit.
-
-    Hashes are of prepared pixels: prepared in two ways nothing would ever match, and a pool that holds every
-    test image would look clean.
-    """
-    from usfmae.base.logs import get_logger
-    from usfmae.evaluate.contamination import PretrainingPool
-
-    if (corpus.size_px, corpus.fit) == (task.size_px, task.fit):
-        return PretrainingPool(frozenset(corpus.content_hashes()), corpus.fingerprints(), corpus.sha256)
-    get_logger(__name__).warning(
-        "contamination is not checked: the corpus has %d px images (%s), the task %d px (%s); "
-        "--set task.size_px=%d --set task.fit=%s",
-        corpus.size_px, corpus.fit, task.size_px, task.fit, corpus.size_px, corpus.fit,
-    )  # fmt: skip
-    return None
+    if not opened:
+        if missing:
+            log.warning("the pools of %s are not at hand: %s", weights, ", ".join(missing))
+        return None
+    pools = [
+        PretrainingPool(
+            frozenset(corpus.content_hashes()),
+            corpus.fingerprints(),
+            corpus.sha256,
+            ways=((corpus.size_px, corpus.fit),),
+        )
+        for corpus in opened
+    ]
+    return joint_pool(pools, missing=missing)
 
 
 def print_metrics(record: dict[str, Any]) -> None:

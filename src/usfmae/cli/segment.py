@@ -66,7 +66,7 @@ def segment(
         config=config,
         device=one_of(DEVICES, device, flag="--device"),
         like=like,
-        pretraining_pool=pretraining_pool(start, corpus or [], task=config.task),
+        pretraining_pool=pretraining_pool(start, corpus or []),
         resume=resume,
         overwrite=overwrite,
     )

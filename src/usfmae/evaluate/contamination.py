@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from usfmae.base.input_spec import Fit
 from usfmae.base.logs import get_logger
 from usfmae.datasets.duplicates import NEAR_DUPLICATE_LIKENESS, near_duplicate_matches
 from usfmae.datasets.record import Item
@@ -34,7 +35,7 @@ class PretrainingPool:
     """What is known of the images an encoder was pretrained on."""
 
     content_hashes: frozenset[str]
-    """Of pixels prepared as those of the task are."""
+    """Of prepared pixels."""
 
     fingerprints: UInt8[np.ndarray, "n 22 22"]
     """What they look like."""
@@ -45,19 +46,24 @@ class PretrainingPool:
     missing: tuple[str, ...] = ()
     """Further pools that the encoder has seen, which are not at hand."""
 
+    ways: tuple[tuple[int, Fit], ...] = ()
+    """Sides in pixels and fits at which the hashed pixels were prepared; empty for those of the task."""
+
 
 def joint_pool(pools: Sequence[PretrainingPool], *, missing: Sequence[str] = ()) -> PretrainingPool:
     """Several pools as one, for an encoder that went on from one to the next.
 
     Args:
-        pools: at least one.
+        pools: at least one; all with their `ways`, or none.
         missing: names of those that cannot be compared with.
     """
+    assert len({bool(pool.ways) for pool in pools}) == 1
     return PretrainingPool(
         frozenset().union(*(pool.content_hashes for pool in pools)),
         np.concatenate([pool.fingerprints for pool in pools]),
         " + ".join(pool.sha256 for pool in pools),
         tuple(missing),
+        tuple(dict.fromkeys(way for pool in pools for way in pool.ways)),
     )
 
 
@@ -67,7 +73,7 @@ def check_contamination(
     """Count the test images that are in the pretraining pool, by equal pixels and by look.
 
     Args:
-        task: with images of the same size as those of the pool, since the hash is one of prepared pixels.
+        task: of any size and fit; its test images are prepared as those of the pool were.
         init: where the encoder comes from; a random one has seen nothing.
         pool: what it was pretrained on; None if that is not known.
         card: what is said of the weights where they travel without their corpus; a set of the task's name
@@ -90,8 +96,7 @@ def check_contamination(
     if pool is None:
         return {"checked": False, "why": NO_POOL}
     tested = np.unique(np.concatenate([split.test for split in task.splits])).tolist()
-    whole = _whole_images(task, tested)
-    seen = [index for index in tested if content_hash(whole[index]) in pool.content_hashes]
+    seen = _equal_pixels(task, tested, pool)
     others = sorted(set(tested) - set(seen))
     with ThreadPoolExecutor() as threads:
         thumbs = list(threads.map(_fingerprint, [task.items[index] for index in others]))
@@ -137,12 +142,23 @@ def _said_by_card(task: str, card: WeightsCard) -> dict[str, Any]:
     }
 
 
-def _whole_images(task: Task, tested: list[int]) -> Mapping[int, UInt8[np.ndarray, "size size"]]:
+def _equal_pixels(task: Task, tested: list[int], pool: PretrainingPool) -> list[int]:
+    """The test images whose hashes are in the pool, ascending."""
+    seen: set[int] = set()
+    for size_px, fit in pool.ways or ((task.config.size_px, task.config.fit),):
+        whole = _whole_images(task, tested, size_px=size_px, fit=fit)
+        seen |= {index for index in tested if content_hash(whole[index]) in pool.content_hashes}
+    return sorted(seen)
+
+
+def _whole_images(
+    task: Task, tested: list[int], *, size_px: int, fit: Fit
+) -> Mapping[int, UInt8[np.ndarray, "size size"]]:
     """The test images as a pool hashes them: whole, whatever the task shows of them."""
-    if task.config.crop == "none":
+    if (size_px, fit, "none") == (task.config.size_px, task.config.fit, task.config.crop):
         return {index: task.images[index] for index in tested}
     items = [task.items[index] for index in tested]
-    images, _ = read_images(items, size_px=task.config.size_px, fit=task.config.fit)
+    images, _ = read_images(items, size_px=size_px, fit=fit)
     return dict(zip(tested, images, strict=True))
 
 

@@ -133,6 +133,10 @@ class Plan(Config):
     allow_contamination: bool = False
     """Go on where a test image is in the pool an encoder was pretrained on. The page then says so on top."""
 
+    allow_unchecked: bool = False
+    """Go on where nobody can say whether an encoder has seen the test images, since what it was pretrained on
+    is not at hand, or its publisher names the set. The page then says so on top."""
+
     @field_validator("tasks", "encoders", "ways")
     @classmethod
     def _named_once(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, UInt8
 
 from usfmae.evaluate.metrics import METRICS
 from usfmae.evaluate.plan import Plan
+from usfmae.evaluate.plan_contamination import words_of_encoder
 from usfmae.evaluate.plan_decisions import Decisions
 from usfmae.evaluate.plan_run import PlanState
 from usfmae.evaluate.plan_scores import Comparison, Entry
@@ -54,6 +55,10 @@ class PlanFindings:
     subgroups: dict[tuple[str, str, str], tuple[Subgroups, ...]]
     """Of the same; empty where a set says nothing of its images."""
 
+    seen: dict[str, dict[str, str]]
+    """What each encoder has seen of the test images of each task while it was pretrained, in words; see
+    `plan_contamination.seen_words`."""
+
     card: tuple[CardRow, ...]
     feature_maps: tuple[FeatureMap, ...]
     worst: tuple[Worst, ...]
@@ -69,6 +74,8 @@ def findings_record(findings: PlanFindings) -> dict[str, Any]:
             "failed": {cell.name: reason for cell, reason in findings.state.failed.items()},
             "not_there": [cell.name for cell in findings.state.elsewhere],
         },
+        "seen_in_pretraining": {name: words_of_encoder(of) for name, of in findings.seen.items()},
+        "seen_in_pretraining_by_task": findings.seen,
         "entries": [
             {
                 "task": e.task,

@@ -12,6 +12,7 @@ from usfmae.base.logs import progress_bar
 from usfmae.evaluate.frozen import FEATURES_FILE
 from usfmae.evaluate.metrics import predicted_classes
 from usfmae.evaluate.plan import Cell
+from usfmae.evaluate.plan_contamination import seen_sentences, seen_words
 from usfmae.evaluate.plan_decisions import decisions_of
 from usfmae.evaluate.plan_findings import FeatureMap, PlanFindings, Worst
 from usfmae.evaluate.plan_run import PlanRun, state_of
@@ -59,10 +60,11 @@ def gather(run: PlanRun) -> PlanFindings:
             for entry in shown
             if (divisions := _subgroups(entry, run))
         },
+        seen=seen_words(run.seen),
         card=tuple(reproduction_card(entries, first)),
         feature_maps=tuple(_feature_maps(run.cells, out, plan.seeds[0])),
         worst=tuple(one for entry in shown if entry.encoder == first for one in _worst(entry, run)),
-        contaminated=tuple(_contaminated(entries)),
+        contaminated=(*_contaminated(entries), *seen_sentences(run.seen)),
     )
 
 

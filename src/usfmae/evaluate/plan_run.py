@@ -10,6 +10,7 @@ Several processes may work on one plan, each started with `resume`: a cell belon
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,12 @@ from usfmae.base.logs import get_logger
 from usfmae.base.record import made_by
 from usfmae.engine.devices import DeviceName
 from usfmae.engine.memory import ran_out
-from usfmae.evaluate.contamination import PretrainingPool, check_contamination
+from usfmae.evaluate.contamination import PretrainingPool
 from usfmae.evaluate.features import FeatureStore
 from usfmae.evaluate.fold_folders import locked
 from usfmae.evaluate.methods import METHODS, MethodConfig
 from usfmae.evaluate.plan import Cell, Plan, PlanTask, cells_of
+from usfmae.evaluate.plan_contamination import Seen, look_for_test_images, refuse_contamination
 from usfmae.evaluate.protocol import Task, TaskConfig, TaskSource
 from usfmae.evaluate.result import RESULT_FILE
 from usfmae.evaluate.start import Weights, encoder_of, refuse_start, shown_to, was_pretrained_here
@@ -36,7 +38,7 @@ log = get_logger(__name__)
 
 PLAN_FILE = "plan.json"
 
-PoolOf = Callable[[Weights, TaskConfig], PretrainingPool | None]
+PoolOf = Callable[[Weights], PretrainingPool | None]
 """Finds the images that weights were pretrained on; None where they are not at hand."""
 
 
@@ -83,7 +85,7 @@ class PlanRun:
         self.device, self.pool_of, self.threads = device, pool_of, threads
         self._sources = {task.name: TaskSource(task.name, data / task.folder) for task in plan.tasks}
         self._store = FeatureStore()
-        self._pools: dict[tuple[str, int, str, str], PretrainingPool | None] = {}
+        self._pools: dict[str, PretrainingPool | None] = {}
         self._columns: dict[str, dict[str, dict[str, str | None]]] = {}
         splits = {task.name: self._splits(task) for task in plan.tasks}
         self.cells = list(cells_of(plan, splits))
@@ -110,14 +112,18 @@ class PlanRun:
             self.out / PLAN_FILE, {"made_by": made_by("evaluate compare", settings=self.plan, inputs={})}
         )
 
-    def run(self) -> PlanState:
+    def run(self, *, look: bool = True) -> PlanState:
         """Work through all cells that are not finished.
 
+        Args:
+            look: for test images in the pools; False where another process has just looked.
+
         Raises:
-            LeakError: a test image is in the pool of an encoder, and the plan does not allow it.
+            LeakError, SettingError: as `refuse_contamination`.
             FolderError: a finished cell was made with other settings than the plan's.
         """
-        self.refuse_contamination()
+        if look:
+            self.refuse_contamination()
         state = PlanState()
         for number, cell in enumerate(self.cells, start=1):
             folder = self.out / cell.folder
@@ -153,35 +159,25 @@ class PlanRun:
         """The task of a cell under its settings; images are read once for each way of showing them."""
         return lambda task: self._sources[task.name].task(config.task)
 
+    @cached_property
+    def seen(self) -> list[Seen]:
+        """What each encoder has seen of each split's test images while it was pretrained."""
+        log.info("looking for test images in what the encoders were pretrained on")
+        return look_for_test_images(
+            self.cells,
+            task_of=lambda cell: self.task_of(self.config_of(cell))(cell.task),
+            pool_of=self._pool,
+        )
+
     def refuse_contamination(self) -> None:
         """Look for each split's test images in the pool of each encoder, before anything is trained.
 
         Raises:
             LeakError: one is there, with the same pixels, and the plan does not allow it.
+            SettingError: of an encoder with unfinished cells nobody can say, and the plan does not allow it.
         """
-        seen: set[tuple[str, str, str]] = set()
-        for cell in self.cells:
-            key = (cell.task.name, cell.split, cell.weights)
-            weights = _weights(cell)
-            encoder = encoder_of(weights, cell.encoder.encoder)
-            if key in seen or not was_pretrained_here(weights, encoder=encoder):
-                continue
-            seen.add(key)
-            log.info("looking for test images of %s %s in the pool of %s", *key)
-            config = self.config_of(cell)
-            pool = self._pool(cell, config)
-            if pool is None:
-                log.warning("%s: what %s was pretrained on is not at hand", cell.name, cell.weights)
-                continue
-            found = check_contamination(self.task_of(config)(cell.task), "pretrained", pool)
-            if found["test_images_in_pool"] and not self.plan.allow_contamination:
-                raise LeakError(
-                    f"{cell.encoder.name} has seen {found['test_images_in_pool']:,} of {found['of']:,} test "
-                    f"images of {cell.task.name} {cell.split} while it was pretrained (first: "
-                    f"{found['first']})",
-                    hint="pretrain without them: usfmae corpus build --hold-out NAME=DIR; "
-                    "allow_contamination: true goes on and says so on the page",
-                )
+        unfinished = [cell for cell in self.cells if not (self.out / cell.folder / RESULT_FILE).exists()]
+        refuse_contamination(self.plan, self.seen, unfinished=unfinished)
 
     def picture(self, task: str, name: str) -> UInt8[np.ndarray, "s s"]:
         """A test image as a network sees it, whole."""
@@ -225,12 +221,13 @@ class PlanRun:
             where = f"{cell.encoder.name}, {cell.way.name} on {cell.task.name}"
             raise SettingError(f"{where}: {error.message}", hint=error.hint) from error
 
-    def _pool(self, cell: Cell, config: MethodConfig) -> PretrainingPool | None:
-        task = config.task
-        key = (cell.weights, task.size_px, task.fit, task.crop)
-        if key not in self._pools:
-            self._pools[key] = self.pool_of(_weights(cell), task)
-        return self._pools[key]
+    def _pool(self, cell: Cell) -> PretrainingPool | None:
+        weights = _weights(cell)
+        if not was_pretrained_here(weights, encoder=encoder_of(weights, cell.encoder.encoder)):
+            return None
+        if cell.weights not in self._pools:
+            self._pools[cell.weights] = self.pool_of(weights)
+        return self._pools[cell.weights]
 
     def _run_cell(self, cell: Cell, folder: Path) -> str | None:
         """Make a cell, or find it made; the reason where it cannot be made."""
@@ -244,7 +241,7 @@ class PlanRun:
                 config=config,
                 device=self.device,
                 like=file_named(cell.like),
-                pretraining_pool=self._pool(cell, config),
+                pretraining_pool=self._pool(cell),
                 resume=folder.exists(),
                 **({"store": self._store} if way.is_frozen else {}),
             )
