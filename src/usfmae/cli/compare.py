@@ -72,11 +72,17 @@ def compare(
     words = [str(plan), "--data", str(data), "--out", str(out), "--jobs", str(jobs), "--device", device]
     words += [word for folder in corpus or [] for word in ("--corpus", str(folder))]
     others = [_other(words, number) for number in range(1, jobs)]
-    run.run(look=False)
+    run.run(look=False, spared=bool(others))
     for other in others:
         other.wait()
     if others:
-        run.run(look=False)  # what another process was killed at
+        left = run.killed()
+        while left:  # a cell that kills is no reason to lose this process
+            _other(words, 1).wait()
+            before, left = left, run.killed()
+            if left == before:
+                break
+        run.run(look=False, spared=True)
     findings = gather(run)
     write_json(out / FINDINGS, findings_record(findings))
     if findings.subgroups:

@@ -3,6 +3,7 @@
     OUT/plan.json                          the plan and what it was made by
     OUT/cells/<task>/<split>/<encoder>/<way>/seed-<n>/      an ordinary result folder each
                        seed-<n>.failed.json    instead of a result, with the reason
+                       .seed-<n>/              lock, and who makes the cell (`plan_attempts`)
 
 Several processes may work on one plan, each started with `resume`: a cell belongs to the one that locks it.
 """
@@ -28,6 +29,14 @@ from usfmae.evaluate.features import FeatureStore
 from usfmae.evaluate.fold_folders import locked
 from usfmae.evaluate.methods import METHODS, MethodConfig
 from usfmae.evaluate.plan import Cell, Plan, PlanTask, cells_of
+from usfmae.evaluate.plan_attempts import (
+    MAX_KILLS,
+    Killed,
+    attempt,
+    clear_attempts,
+    killed_attempts,
+    lock_of,
+)
 from usfmae.evaluate.plan_contamination import Seen, look_for_test_images, refuse_contamination
 from usfmae.evaluate.protocol import Task, TaskConfig, TaskSource
 from usfmae.evaluate.result import RESULT_FILE
@@ -112,11 +121,14 @@ class PlanRun:
             self.out / PLAN_FILE, {"made_by": made_by("evaluate compare", settings=self.plan, inputs={})}
         )
 
-    def run(self, *, look: bool = True) -> PlanState:
+    def run(self, *, look: bool = True, spared: bool = False) -> PlanState:
         """Work through all cells that are not finished.
+
+        A cell at which a process was killed is tried once more; killed there again, it has failed.
 
         Args:
             look: for test images in the pools; False where another process has just looked.
+            spared: leave cells at which a process was killed, or which failed for that, to others.
 
         Raises:
             LeakError, SettingError: as `refuse_contamination`.
@@ -127,17 +139,28 @@ class PlanRun:
         state = PlanState()
         for number, cell in enumerate(self.cells, start=1):
             folder = self.out / cell.folder
-            with locked(folder.parent / f".{folder.name}") as mine:
-                if not mine:
+            with locked(lock_of(folder)) as mine:
+                if not mine or (spared and killed_attempts(folder) is not None):
                     state.elsewhere.append(cell)
                     continue
                 log.info("%d of %d: %s", number, len(self.cells), cell.name)
-                reason = self._run_cell(cell, folder)
+                reason = self._attempt(cell, folder, spared=spared)
             if reason is None:
                 state.done.append(cell)
             else:
                 state.failed[cell] = reason
         return state
+
+    def killed(self) -> dict[Cell, Killed]:
+        """Unfinished cells that nobody works on since the process was killed."""
+        found: dict[Cell, Killed] = {}
+        for cell in self.cells:
+            folder = self.out / cell.folder
+            with locked(lock_of(folder)) as mine:
+                left = killed_attempts(folder) if mine else None
+            if left is not None and not (folder / RESULT_FILE).exists():
+                found[cell] = left
+        return found
 
     def config_of(self, cell: Cell) -> MethodConfig:
         """Every setting of a cell: the method's defaults, then those of plan, task, way and encoder."""
@@ -229,6 +252,20 @@ class PlanRun:
             self._pools[cell.weights] = self.pool_of(weights)
         return self._pools[cell.weights]
 
+    def _attempt(self, cell: Cell, folder: Path, *, spared: bool) -> str | None:
+        """`_run_cell`, unless that has killed too many processes."""
+        failed = failed_file(folder)
+        told = read_json(failed) if failed.exists() else {}
+        if spared and told.get("kills"):
+            return str(told["reason"])
+        left = killed_attempts(folder)
+        kills = left.num if left else told.get("kills", 0)
+        if left and kills >= MAX_KILLS and not (folder / RESULT_FILE).exists():
+            clear_attempts(folder)
+            return self._failed(cell, folder, left.reason, kills=MAX_KILLS - 1)  # asked again, it has one try
+        with attempt(folder, kills=kills):
+            return self._run_cell(cell, folder)
+
     def _run_cell(self, cell: Cell, folder: Path) -> str | None:
         """Make a cell, or find it made; the reason where it cannot be made."""
         way = METHODS[cell.way.method]
@@ -256,8 +293,11 @@ class PlanRun:
         else:
             failed_file(folder).unlink(missing_ok=True)
             return None
+        return self._failed(cell, folder, reason)
+
+    def _failed(self, cell: Cell, folder: Path, reason: str, **facts: int) -> str:
         log.warning("%s: failed: %s", cell.name, reason)
-        write_json(failed_file(folder), {"cell": cell.name, "reason": reason})
+        write_json(failed_file(folder), {"cell": cell.name, "reason": reason, **facts})
         return reason
 
 
