@@ -120,15 +120,18 @@ def test_published_lists_are_those_of_the_paper():
 
 
 def test_an_encoder_of_which_nobody_can_say_stops_a_plan_that_does_not_allow_it():
-    one = Seen(cell(), "unchecked", "its pool is not at hand")
-    with pytest.raises(SettingError, match=r"whether ours has seen .*first: ours, bus-bra fold-2: unchecked"):
+    one = Seen(cell(), "unchecked", "what it was pretrained on is not at hand")
+    told = r"whether ours has seen .*first: ours, bus-bra fold-2: unchecked"
+    with pytest.raises(SettingError, match=told) as raised:
         refuse_contamination(plan_of(), [one], unfinished=[one.cell])
+    assert "--corpus DIR" in raised.value.hint
     refuse_contamination(plan_of(allow_unchecked=True), [one], unfinished=[one.cell])
     # All of its cells were made before this was asked.
     refuse_contamination(plan_of(), [one], unfinished=[cell(split="fold-3"), cell("theirs")])
     known = Seen(cell(), "known", "a list")
-    with pytest.raises(SettingError, match="known to have learnt from this set"):
+    with pytest.raises(SettingError, match="known to have learnt from this set") as raised:
         refuse_contamination(plan_of(), [known], unfinished=[known.cell])
+    assert raised.value.hint.startswith("allow_unchecked: true")
     refuse_contamination(plan_of(allow_contamination=True), [known], unfinished=[known.cell])
     with pytest.raises(SettingError, match="unchecked"):
         refuse_contamination(plan_of(allow_contamination=True), [one], unfinished=[one.cell])

@@ -24,7 +24,8 @@ NO_ULTRASOUND = "not pretrained on ultrasound here"
 HELD_OUT = "held out, says the card of its weights"
 NOT_AT_HAND = "what it was pretrained on is not at hand"
 
-HINT = "name its pool with --corpus DIR, or allow_unchecked: true in the plan goes on and says so on the page"
+NO_IMAGENET = "it is none of the published ImageNet files, and what it was pretrained on is not known"
+ALLOW = "allow_unchecked: true in the plan goes on and says so on the page"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _seen(
             is_imagenet = read_cnn(weights, cast(CnnName, encoder)).is_imagenet
         except WeightsError as error:
             return Seen(cell, "unchecked", error.message)
-        return Seen(cell, "no ultrasound") if is_imagenet else Seen(cell, "unchecked", NOT_AT_HAND)
+        return Seen(cell, "no ultrasound") if is_imagenet else Seen(cell, "unchecked", NO_IMAGENET)
     pool, card = pool_of(cell), card_of(weights)
     if pool is None and card is None:
         return Seen(cell, "unchecked", NOT_AT_HAND)
@@ -151,8 +152,15 @@ def refuse_contamination(plan: Plan, seen: Iterable[Seen], *, unfinished: Iterab
         raise SettingError(
             f"nobody can say whether {', '.join(names)} has seen test images while it was pretrained (first: "
             f"{first.cell.encoder.name}, {first.cell.task.name} {first.cell.split}: {_words([first])})",
-            hint=HINT,
+            hint=f"name its pool with --corpus DIR, or {ALLOW}"
+            if any(map(_may_be_named, open_ones))
+            else ALLOW,
         )
+
+
+def _may_be_named(one: Seen) -> bool:
+    """Whether it lacks a pool that `--corpus` can name: a published encoder is not vouched for by ours."""
+    return one.why == NOT_AT_HAND or one.num_images > 0
 
 
 def seen_words(seen: Sequence[Seen]) -> dict[str, dict[str, str]]:
