@@ -96,14 +96,14 @@ def test_a_cell_that_was_killed_twice_has_failed_and_is_tried_once_when_asked_ag
     folder = run.out / run.cells[0].folder
     lock_of(folder).mkdir(parents=True)
     killed_in(folder)
-    assert run.run(spared=True).elsewhere == run.cells[:1]  # another process is to try it
+    assert run.run(try_killed=False).elsewhere == run.cells[:1]  # another process is to try it
     killed_in(folder)
     state = run.run()
     assert state.done == run.cells[1:]
     assert "killed, probably for memory (2 times" in state.failed[run.cells[0]]
     assert state_of(run).failed == state.failed
     assert run.killed() == {}
-    assert run.run(spared=True).failed == state.failed  # nobody has asked for it
+    assert run.run(try_killers=False).failed == state.failed  # nobody has asked for it
     # Asked, and killed again, it has failed at once.
     killed_in(folder, kills=read_json(failed_file(folder))["kills"])
     assert "(2 times" in run.run().failed[run.cells[0]]

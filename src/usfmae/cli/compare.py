@@ -20,7 +20,10 @@ PAGE = "report.html"
 FINDINGS = "comparison.json"
 SUBGROUPS = "subgroups.csv"
 SECOND = "USFMAE_PLAN_WORKER"
-"""Set for the processes that `--jobs` starts, which write no page."""
+"""Set for the processes that `--jobs` starts, which write no page: their number, or `LAST`."""
+
+LAST = "0"
+"""Of those that come after all others, for cells at which one of these was killed, each once."""
 
 
 def compare(
@@ -65,24 +68,24 @@ def compare(
         threads=max(1, cores // jobs) if jobs > 1 or SECOND in os.environ else None,
     )
     if SECOND in os.environ:
-        run.run(look=False)
+        run.run(look=False, try_killers=os.environ[SECOND] != LAST)
         return
     run.claim(resume=resume, overwrite=overwrite)
     run.refuse_contamination()  # before there are others that would not hear of it
     words = [str(plan), "--data", str(data), "--out", str(out), "--jobs", str(jobs), "--device", device]
     words += [word for folder in corpus or [] for word in ("--corpus", str(folder))]
-    others = [_other(words, number) for number in range(1, jobs)]
-    run.run(look=False, spared=bool(others))
+    others = [_other(words, str(number)) for number in range(1, jobs)]
+    run.run(look=False, try_killed=not others, try_killers=not others)
     for other in others:
         other.wait()
     if others:
         left = run.killed()
         while left:  # a cell that kills is no reason to lose this process
-            _other(words, 1).wait()
+            _other(words, LAST).wait()
             before, left = left, run.killed()
             if left == before:
                 break
-        run.run(look=False, spared=True)
+        run.run(look=False, try_killed=False, try_killers=False)
     findings = gather(run)
     write_json(out / FINDINGS, findings_record(findings))
     if findings.subgroups:
@@ -96,14 +99,14 @@ def compare(
         raise typer.Exit(3)
 
 
-def _other(words: list[str], number: int) -> "subprocess.Popen[bytes]":
+def _other(words: list[str], number: str) -> "subprocess.Popen[bytes]":
     """A process that takes cells too; on a machine with several GPUs it sees one of them."""
     import torch
 
-    env = {**os.environ, SECOND: str(number)}
+    env = {**os.environ, SECOND: number}
     num_gpus = torch.cuda.device_count()
     if num_gpus > 1:
-        env["CUDA_VISIBLE_DEVICES"] = str(number % num_gpus)
+        env["CUDA_VISIBLE_DEVICES"] = str(int(number) % num_gpus)
     return subprocess.Popen([sys.executable, "-m", "usfmae", "evaluate", "compare", *words], env=env)
 
 

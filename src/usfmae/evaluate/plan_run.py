@@ -121,14 +121,15 @@ class PlanRun:
             self.out / PLAN_FILE, {"made_by": made_by("evaluate compare", settings=self.plan, inputs={})}
         )
 
-    def run(self, *, look: bool = True, spared: bool = False) -> PlanState:
+    def run(self, *, look: bool = True, try_killed: bool = True, try_killers: bool = True) -> PlanState:
         """Work through all cells that are not finished.
 
         A cell at which a process was killed is tried once more; killed there again, it has failed.
 
         Args:
             look: for test images in the pools; False where another process has just looked.
-            spared: leave cells at which a process was killed, or which failed for that, to others.
+            try_killed: make cells at which a process was killed; else they are left to others.
+            try_killers: make cells again that failed for that; else they have failed.
 
         Raises:
             LeakError, SettingError: as `refuse_contamination`.
@@ -140,11 +141,11 @@ class PlanRun:
         for number, cell in enumerate(self.cells, start=1):
             folder = self.out / cell.folder
             with locked(lock_of(folder)) as mine:
-                if not mine or (spared and killed_attempts(folder) is not None):
+                if not mine or (not try_killed and killed_attempts(folder) is not None):
                     state.elsewhere.append(cell)
                     continue
                 log.info("%d of %d: %s", number, len(self.cells), cell.name)
-                reason = self._attempt(cell, folder, spared=spared)
+                reason = self._attempt(cell, folder, try_killers=try_killers)
             if reason is None:
                 state.done.append(cell)
             else:
@@ -252,11 +253,11 @@ class PlanRun:
             self._pools[cell.weights] = self.pool_of(weights)
         return self._pools[cell.weights]
 
-    def _attempt(self, cell: Cell, folder: Path, *, spared: bool) -> str | None:
+    def _attempt(self, cell: Cell, folder: Path, *, try_killers: bool) -> str | None:
         """`_run_cell`, unless that has killed too many processes."""
         failed = failed_file(folder)
         told = read_json(failed) if failed.exists() else {}
-        if spared and told.get("kills"):
+        if not try_killers and told.get("kills"):
             return str(told["reason"])
         left = killed_attempts(folder)
         kills = left.num if left else told.get("kills", 0)
