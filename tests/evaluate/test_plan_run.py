@@ -49,7 +49,8 @@ def planned(made, root, out, *, pool=None, resume=False):
 
 @pytest.fixture(scope="module")
 def finished(fake_bus_bra, weights, tmp_path_factory):
-    run = planned(plan(weights), fake_bus_bra, tmp_path_factory.mktemp("plan") / "out")
+    empty = PretrainingPool(frozenset(), np.zeros((0, 22, 22), np.uint8))
+    run = planned(plan(weights), fake_bus_bra, tmp_path_factory.mktemp("plan") / "out", pool=empty)
     run.run()
     return run
 
