@@ -84,7 +84,7 @@ def main() -> None:
             like = words.weights if start == "scratch" else None
             result = segment(
                 loaded, weights, out=folder, config=config, like=like, resume=folder.exists(),
-                pretraining_pool=pretraining_pool(weights, words.corpus, task=config.task),
+                pretraining_pool=pretraining_pool(weights, words.corpus),
             )  # fmt: skip
             write_segment_page(folder, loaded)
             results[start] = result

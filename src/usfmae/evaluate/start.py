@@ -187,7 +187,9 @@ def _licence_of(weights: Weights, encoder: EncoderName) -> Licence | None:
     card = card_of(weights) if isinstance(weights, Path) else None
     if card is not None:
         return Licence(**card.content["licence"])
-    if weights == "scratch" or encoder == "vit" or was_pretrained_here(weights, encoder=encoder):
+    if encoder == "vit" and isinstance(weights, Path):
+        return licence_of_vit(weights)
+    if weights == "scratch" or was_pretrained_here(weights, encoder=encoder):
         return None
     if encoder in PUBLISHED_NAMES or weights == "imagenet":
         return LICENCES[encoder]
