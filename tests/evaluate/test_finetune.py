@@ -63,6 +63,7 @@ def test_the_result_holds_all_folds_with_intervals(undisturbed, task):
     for record in (result, *result["folds"]):
         for metric in record["metrics"].values():
             assert metric["low"] <= metric["value"] <= metric["high"]
+    assert result["image_px"] == 16  # of the weights; the settings leave it open
     assert all(fold["images_per_s"] > 0 for fold in result["folds"])
     assert result["seconds"] == pytest.approx(sum(fold["seconds"] for fold in result["folds"]))
 

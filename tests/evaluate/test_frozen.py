@@ -60,6 +60,7 @@ def test_the_result_says_what_it_rests_on(task, weights, tmp_path):
     assert result["positive"] == "malignant"
     assert result["group_kind"] == "patient"
     assert len(result["weights_sha256"]) == 64
+    assert result["image_px"] == 16  # of the weights; the settings leave it open
     assert result["made_by"]["inputs"]["weights"] == result["weights_sha256"]
     assert result["made_by"]["settings"]["k"] == 5
     assert [fold["split"] for fold in result["folds"]] == ["fold-2", "fold-3"]

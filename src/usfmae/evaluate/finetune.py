@@ -111,6 +111,7 @@ def finetune(
         facts={
             "seed": config.seed,
             "weights_sha256": start.sha256,
+            "image_px": start.input_spec.image_px,
             "contamination": check_contamination(task, start.init, pretraining_pool, card=start.card),
             "epochs": config.epochs,
             "seconds": sum(fold.facts["seconds"] for fold in folds),

@@ -286,6 +286,7 @@ def _evaluate(
         facts={
             "seed": config.seed,
             "weights_sha256": start.sha256,
+            "image_px": start.input_spec.image_px,
             "contamination": check_contamination(task, start.init, job.pretraining_pool, card=start.card),
             "epochs": None,
             "seconds": time.perf_counter() - started,

@@ -5,6 +5,7 @@ class names; probabilities are written in full, so the file gives the metrics of
 """
 
 import csv
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,6 +144,15 @@ def per_group(predictions: Predictions, *, positive: int | None = None) -> tuple
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write the table, whole or not at all."""
+    write_text(path, _as_text(predictions))
+
+
+def predictions_sha256(predictions: Predictions) -> str:
+    """The hash of the file that `write_predictions` makes, so that `sha256sum` finds it again."""
+    return hashlib.sha256(_as_text(predictions).encode()).hexdigest()
+
+
+def _as_text(predictions: Predictions) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*_FIXED, *(_PROBABILITY + name for name in predictions.classes)])
@@ -156,7 +166,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
                 *(repr(float(value)) for value in predictions.probabilities[index]),
             ]
         )
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def read_predictions(path: Path) -> Predictions:
