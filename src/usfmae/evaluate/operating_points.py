@@ -207,7 +207,9 @@ def at_threshold(
 
     draws = draw_resamples(rates, is_positive.astype(np.int64), groups, 2, config)
     intervals = [
-        _exact_at_the_ends(draws.interval(row, config, undefined=_UNDEFINED[row]), groups[base], config.level)
+        exact_at_the_ends(
+            draws.interval(row, config, undefined=_UNDEFINED[row]), len(np.unique(groups[base])), config.level
+        )
         for row, base in enumerate(bases)
     ]
     return OperatingPoint(
@@ -221,6 +223,23 @@ def at_threshold(
     )
 
 
+def exact_at_the_ends(found: Interval, num_groups: int, level: float) -> Interval:
+    """The exact binomial bounds (Clopper and Pearson 1934) of a rate that is 0 or 1; any other as it is.
+
+    All draws of patients say the same there, so their interval has no width, which few patients do not
+    deserve: 5 of 5 found may be a sensitivity of .48.
+
+    Args:
+        found: a rate and its interval over drawn patients.
+        num_groups: patients that the rate is a share of, at least 1.
+        level: of the interval.
+    """
+    if found.value not in (0.0, 1.0):
+        return found
+    reach = float(((1 - level) / 2) ** (1 / num_groups))
+    return Interval(1.0, reach, 1.0) if found.value == 1 else Interval(0.0, 0.0, 1 - reach)
+
+
 def _positive_class(probabilities: Float[np.ndarray, "image class"], positive: int | None) -> int:
     num_classes = probabilities.shape[1]
     if positive is None and num_classes == 2:
@@ -228,13 +247,6 @@ def _positive_class(probabilities: Float[np.ndarray, "image class"], positive: i
     if positive is None or not 0 <= positive < num_classes:
         raise ValueError(f"which of {num_classes} classes is to be found? got {positive}")
     return positive
-
-
-def _exact_at_the_ends(found: Interval, groups: Int[np.ndarray, " image"], level: float) -> Interval:
-    if found.value not in (0.0, 1.0):
-        return found
-    reach = float(((1 - level) / 2) ** (1 / len(np.unique(groups))))
-    return Interval(1.0, reach, 1.0) if found.value == 1 else Interval(0.0, 0.0, 1 - reach)
 
 
 def _count(images: Bool[np.ndarray, " image"]) -> int:
