@@ -10,7 +10,7 @@ import pytest
 
 from usfmae.base import logs
 from usfmae.base.errors import FolderError, LeakError, SettingError
-from usfmae.base.files import read_json
+from usfmae.base.files import file_sha256, read_json
 from usfmae.base.input_spec import InputSpec
 from usfmae.evaluate.contamination import PretrainingPool
 from usfmae.evaluate.metrics import score
@@ -102,6 +102,19 @@ def test_the_page_shows_what_ran_and_what_did_not(finished, tmp_path):
     rows = {row["task"]: row for row in record["reproduction"]}
     assert rows["bus-bra"]["gap"] == pytest.approx(rows["bus-bra"]["ours"]["value"] - 0.816)
     assert rows["mmotu-2d"]["ours"] is None
+    ours = [c for c in finished.cells if (c.encoder.name, c.way.name) == ("ours", "linear-probe")]
+    assert rows["bus-bra"]["predictions_sha256"] == {
+        f"{cell.split}, seed {cell.seed}": file_sha256(finished.out / cell.folder / "predictions.csv")
+        for cell in ours
+    }
+    assert rows["bus-bra"]["protocol"]["image_px"] == ["16"]
+    assert {setting for one in record["settings"] for setting in one["differing"]} == {
+        "network.image_px", "network.patch_px", "network.size", "network.channels", "network.drop_path",
+        "network.norm_eps",
+    }  # fmt: skip
+    by_key = {(one["encoder"], one["way"]): one["sd_over_seeds"] for one in record["entries"]}
+    assert by_key["scratch", "knn"]["macro_f1"] > 0  # each seed starts elsewhere
+    assert by_key["ours", "knn"]["macro_f1"] == 0  # the same weights, and all labels
 
 
 def test_each_task_is_parted_by_what_its_set_says_of_its_images(finished, tmp_path):

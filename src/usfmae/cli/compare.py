@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,10 @@ def compare(
         list[Path] | None,
         typer.Option(help="Corpus that weights were pretrained on, where it is not found by itself."),
     ] = None,
+    segment: Annotated[
+        list[Path] | None,
+        typer.Option(help="Result of usfmae evaluate segment, for the paper's segmentation numbers."),
+    ] = None,
     jobs: Annotated[
         int,
         typer.Option(min=1, help="Processes that share the cells, each on a GPU of its own."),
@@ -46,7 +51,7 @@ def compare(
 
     Exit status 0: every cell is there; 3: some failed, which the page and stderr name, and the rest is done.
     """
-    from usfmae.base.files import write_json
+    from usfmae.base.files import read_json, write_json
     from usfmae.cli.evaluate import pretraining_pool
     from usfmae.evaluate.plan import read_plan
     from usfmae.evaluate.plan_findings import findings_record
@@ -54,10 +59,14 @@ def compare(
     from usfmae.evaluate.plan_run import PlanRun
     from usfmae.evaluate.report_plan import write_plan_page
     from usfmae.evaluate.report_subgroups import subgroup_rows, write_subgroup_rows
+    from usfmae.evaluate.reproduction import reproduction_card, with_segmentations
+    from usfmae.evaluate.result import RESULT_FILE
 
     def pool_of(weights: "Weights") -> "PretrainingPool | None":
         return pretraining_pool(weights, corpus or [])
 
+    segmented = [read_json(existing_folder(folder) / RESULT_FILE) for folder in segment or []]
+    with_segmentations(reproduction_card((), ""), segmented)  # what does not belong there is told at once
     cores = len(os.sched_getaffinity(0))
     run = PlanRun(
         read_plan(plan),
@@ -87,6 +96,7 @@ def compare(
                 break
         run.run(look=False, try_killed=False, try_killers=False)
     findings = gather(run)
+    findings = replace(findings, card=tuple(with_segmentations(findings.card, segmented)))
     write_json(out / FINDINGS, findings_record(findings))
     if findings.subgroups:
         names = ("task", "encoder", "way")

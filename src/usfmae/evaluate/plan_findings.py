@@ -10,8 +10,11 @@ from usfmae.evaluate.metrics import METRICS
 from usfmae.evaluate.plan import Plan
 from usfmae.evaluate.plan_contamination import words_of_encoder
 from usfmae.evaluate.plan_decisions import Decisions
+from usfmae.evaluate.plan_near_duplicates import without_near_duplicates
 from usfmae.evaluate.plan_run import PlanState
 from usfmae.evaluate.plan_scores import Comparison, Entry
+from usfmae.evaluate.plan_settings import changing_settings, commits_of, settings_by_way
+from usfmae.evaluate.plan_spread import Doubts, doubts_about, seed_spreads
 from usfmae.evaluate.reproduction import CardRow
 from usfmae.evaluate.subgroups import Subgroups
 
@@ -65,6 +68,19 @@ class PlanFindings:
     contaminated: tuple[str, ...]
     """Sentences; there only if the plan allows it."""
 
+    def pair(self, one: Comparison) -> tuple[Entry, Entry]:
+        """The two entries that were compared, the first contender's first."""
+        by_key = {(e.task, e.way, e.encoder): e for e in self.entries}
+        return by_key[one.task, one.way, one.first], by_key[one.task, one.way, one.rival]
+
+    def doubts(self, one: Comparison) -> Doubts:
+        """What seeds and splits say of a difference."""
+        return doubts_about(one, *self.pair(one))
+
+    def family(self, metric: str) -> int:
+        """How many comparisons of a metric are corrected together."""
+        return sum(one.metric == metric and one.p is not None for one in self.comparisons)
+
 
 def findings_record(findings: PlanFindings) -> dict[str, Any]:
     """The numbers of the page, for JSON."""
@@ -85,7 +101,9 @@ def findings_record(findings: PlanFindings) -> dict[str, Any]:
                 "num_images": len(e.per_seed[0]),
                 "num_patients": len(set(e.per_seed[0].groups)),
                 "metrics": {name: e.metrics[name].record() for name in METRICS},
+                "sd_over_seeds": seed_spreads(e),
                 "over_folds": {name: mean.record() for name, mean in e.over_folds.items()},
+                "without_near_duplicates": left.record() if (left := without_near_duplicates(e)) else None,
             }
             for e in findings.entries
         ],
@@ -99,6 +117,8 @@ def findings_record(findings: PlanFindings) -> dict[str, Any]:
                 "difference": c.difference.record(),
                 "p": c.p,
                 "p_holm": c.adjusted_p,
+                "num_corrected_together": findings.family(c.metric),
+                "over_seeds": findings.doubts(c).record(),
                 "tests": c.other_tests,
             }
             for c in findings.comparisons
@@ -107,6 +127,9 @@ def findings_record(findings: PlanFindings) -> dict[str, Any]:
             {"task": task, "encoder": encoder, "way": way, "by": [one.record() for one in divisions]}
             for (task, encoder, way), divisions in findings.subgroups.items()
         ],
-        "reproduction": [row.record() for row in findings.card],
+        "reproduction": [row.record(findings.plan) for row in findings.card],
+        "settings": [one.record() for one in settings_by_way(findings.plan, findings.entries)],
+        "settings_that_change": changing_settings(findings.plan, findings.entries),
+        "commits": commits_of(findings.entries),
         "contaminated": list(findings.contaminated),
     }

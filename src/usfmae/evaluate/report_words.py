@@ -59,3 +59,10 @@ def interval(metric: dict[str, Any] | None) -> str:
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether a cell of JSON can be drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def spread_words(spread: float | None, num_seeds: int) -> str:
+    """The standard deviation over seeds, in words."""
+    if num_seeds < 2:
+        return "one seed" if num_seeds else "no sd over seeds"
+    return f"sd over {num_seeds} seeds {number(spread)}"
