@@ -133,6 +133,7 @@ def test_the_card_shows_how_ours_was_made_and_by_which_hashes_it_is_found_again(
     row = card.split("<tr>")[2]
     for words in ("ours, knn", "splits a, b, parted by patient", "image side 128 px", "seeds 0, code c1"):
         assert words in row
+    assert "weights <code>scratch</code>" in row
     assert f"plan <code>{plan_sha256(plan())[:12]}</code>" in row
     assert f"splits <code>{'a' * 12}, {'b' * 12}</code>" in row
     assert re.search(r"predictions <code>[0-9a-f]{12}</code>", row)

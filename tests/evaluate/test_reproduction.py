@@ -57,7 +57,9 @@ def test_a_result_that_has_no_place_on_the_card_is_named(results, message):
 
 
 def test_a_row_says_how_ours_was_made():
-    one = entry(RIGHT, with_errors(2), group_kind="patient", epochs=3.0, settings={"batch": 16})
+    one = entry(
+        RIGHT, with_errors(2), group_kind="patient", epochs=3.0, weights_sha256="beef", settings={"batch": 16}
+    )
     row = rows_of(reproduction_card([one], "ours"), "bus-bra")["macro_f1"]
     assert row.protocol(plan()) == {
         "splits": ["a", "b"],
@@ -68,6 +70,7 @@ def test_a_row_says_how_ours_was_made():
         "batch": [16],
         "image_px": ["128"],
         "seeds": [0, 1],
+        "weights_sha256": ["beef"],
         "commits": ["c1"],
     }
     assert set(row.prediction_hashes) == {"a, seed 0", "b, seed 0", "a, seed 1", "b, seed 1"}

@@ -202,7 +202,7 @@ def _against(card: Mapping[str, Any]) -> Section:
     head = ["Task", "Way", "Rival", *map(metric_name, COMPARED)]
     after = [
         "Differences are these weights minus the rival, paired over patients, with 95 % intervals; p is "
-        "corrected after Holm for all comparisons of its page."
+        "corrected after Holm over all comparisons of the same metric on its page."
     ]
     return Section("Against others", head=head, rows=rows, after=after)
 

@@ -31,8 +31,8 @@ def card_section(card: Sequence[CardRow], plan: Plan) -> str:
     return (
         f"<section><h2>Reproduction card</h2>{table(head, rows, kind='card')}"
         "<p>A gap is our number less the paper's, with other splits, groups and training unless these are "
-        "known to be the same. Hashes are SHA-256: of the plan's settings, of which images each split learns "
-        "from and tests, and of all <code>predictions.csv</code>, whose own hashes are in "
+        "known to be the same. Hashes are SHA-256: of the weights, of the plan's settings, of which images "
+        "each split learns from and tests, and of all <code>predictions.csv</code>, whose own hashes are in "
         "<code>comparison.json</code>.</p></section>"
     )
 
@@ -57,6 +57,7 @@ def _made_by(row: CardRow, plan: Plan) -> str:
         *(
             f"{name} <code>{escape(short)}</code>"
             for name, short in (
+                ("weights", ", ".join((sha or "scratch")[:NUM_DIGITS] for sha in protocol["weights_sha256"])),
                 ("plan", plan_sha256(plan)[:NUM_DIGITS] if row.entry else ""),
                 ("splits", ", ".join(row.split_hashes)),
                 ("predictions", _together(row.prediction_hashes)),

@@ -121,7 +121,7 @@ class CardRow:
         return found
 
     def protocol(self, plan: Plan) -> dict[str, Any]:
-        """How ours was made: splits, groups, labels, epochs, batch, image side and seeds."""
+        """How ours was made: splits, groups, labels, epochs, batch, image side, seeds, weights and code."""
         results = self.entry.results if self.entry else [self.segment] if self.segment else []
         if not results:
             return {}
@@ -136,6 +136,7 @@ class CardRow:
             "batch": list(dict.fromkeys(one.get("batch") for one in settings)),
             "image_px": image_sides(plan, self.entry) if self.entry else list(dict.fromkeys(sides)),
             "seeds": list(dict.fromkeys(result["seed"] for result in results)),
+            "weights_sha256": list(dict.fromkeys(result.get("weights_sha256") for result in results)),
             "commits": list(dict.fromkeys(result["made_by"].get("commit") for result in results)),
         }
 
