@@ -20,7 +20,7 @@ from usfmae.evaluate.plan_gather import gather
 from usfmae.evaluate.plan_run import PlanRun
 from usfmae.evaluate.plan_scores import comparisons_of, entries_of
 from usfmae.evaluate.report_plan import write_plan_page
-from usfmae.evaluate.statistics import BootstrapConfig
+from usfmae.evaluate.statistics import BootstrapConfig, Interval
 from usfmae.images.fingerprint import content_hash
 from usfmae.models.vit import VisionTransformer, ViTConfig
 from usfmae.models.weights import save_encoder
@@ -214,18 +214,17 @@ def test_the_page_begins_with_what_stands_after_correction_and_counts_the_rest(f
     findings = gather(finished)
     kinds = [one for one in findings.comparisons if one.metric == "macro_f1"]
     assert len(kinds) == 2
-    for p_values, listed, counted in (
-        ((0.01, 0.6), 1, "1 further difference"),
-        ((0.2, 0.6), 0, "2 difference"),
+    sure, unsure = Interval(0.2, 0.1, 0.3), Interval(0.2, -0.1, 0.3)
+    for p_values, interval, listed, counted in (
+        ((0.01, 0.6), sure, 1, "1 further difference"),
+        ((0.2, 0.6), sure, 0, "2 difference"),
+        ((0.01, 0.01), unsure, 0, "2 difference"),  # of other seeds
     ):
-        of = dict(zip(map(id, kinds), p_values, strict=True))
-        changed = tuple(
-            replace(one, adjusted_p=of.get(id(one), one.adjusted_p)) for one in findings.comparisons
-        )
+        pairs = zip(kinds, p_values, strict=True)
+        changed = tuple(replace(one, adjusted_p=p, difference=interval) for one, p in pairs)
         write_plan_page(tmp_path / "page.html", replace(findings, comparisons=changed), title="t")
         top = (tmp_path / "page.html").read_text().split("<h2>In short</h2>")[1].split("</section>")[0]
-        assert top.count("<li><b>ours</b> is") == listed
-        assert counted in top
+        assert (top.count("<li><b>ours</b> is"), counted in top) == (listed, True)
 
 
 def test_no_temperature_is_fitted_where_a_true_class_had_no_chance(fake_bus_bra, weights, tmp_path):

@@ -115,6 +115,7 @@ def findings(entries, comparisons=(), **changes):
         "comparisons": tuple(comparisons),
         "decisions": {},
         "subgroups": {},
+        "seen": {},
         "card": tuple(reproduction_card(entries, "ours")),
         "feature_maps": (),
         "worst": (),

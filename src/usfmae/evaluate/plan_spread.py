@@ -1,10 +1,9 @@
-"""What other seeds and other splits say of a plan's numbers, beside the interval over patients.
+"""What other seeds and other splits say of a plan's numbers, beside the interval over patients and seeds.
 
-The interval over patients says what other patients would change while the trained networks stay. Two more
-things can change: the seed (start, order, and with few labels which patients are learnt from), and what is
-learnt from. For the seeds there is the standard deviation of the metric of all test images together, and for
-a difference Student's interval of the mean over shared seeds; for what is learnt from there is Nadeau and
-Bengio's interval over the splits (`folds_and_seeds`). Where they do not agree with the interval over patients
+That interval is a bootstrap, and of few seeds there is little to draw (`over_seeds`). So there is also the
+standard deviation over seeds of the metric of all test images together, and for a difference Student's
+interval of the mean over shared seeds, which knows how few they are; and for what is learnt from there is
+Nadeau and Bengio's interval over the splits (`folds_and_seeds`). Where they do not agree with the bootstrap
 on whether a difference may be none, that is a doubt and is said beside the difference.
 """
 
@@ -17,6 +16,7 @@ from scipy import stats
 
 from usfmae.evaluate.metrics import METRICS, score
 from usfmae.evaluate.plan_scores import Comparison, Entry
+from usfmae.evaluate.predictions import fold_ids
 
 LEVEL = 0.95
 """Of the intervals over seeds, as of those over splits."""
@@ -24,7 +24,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Doubts:
-    """What stands beside a difference whose interval over patients has been given."""
+    """What stands beside a difference whose bootstrap interval has been given."""
 
     per_seed: dict[int, float]
     """The difference by seed, all test images together; empty where the contenders have other
@@ -59,7 +59,10 @@ class Doubts:
 
 def seed_scores(entry: Entry) -> dict[str, list[float]]:
     """Every metric of all test images together, one value for each seed."""
-    scored = [score(one.labels, one.probabilities, positive=entry.positive) for one in entry.per_seed]
+    scored = [
+        score(one.labels, one.probabilities, positive=entry.positive, folds=fold_ids(one))
+        for one in entry.per_seed
+    ]
     return {name: [one[name] for one in scored] for name in METRICS}
 
 
@@ -70,9 +73,9 @@ def seed_spreads(entry: Entry) -> dict[str, float | None]:
 
 
 def doubts_about(one: Comparison, ours: Entry, rival: Entry) -> Doubts:
-    """What seeds and splits have to say against the interval over patients.
+    """What seeds and splits have to say against the bootstrap interval.
 
-    Over seeds only one disagreement counts: an interval over patients without 0 where that over seeds has it.
+    Over seeds only one disagreement counts: a bootstrap interval without 0 where Student's over seeds has it.
     The other way round nothing is claimed, and contenders that do not depend on the seed would always be so.
 
     Args:
@@ -98,14 +101,14 @@ def doubts_about(one: Comparison, ours: Entry, rival: Entry) -> Doubts:
         words.append("one seed, so one draw of labels: another may turn it")
     elif seeds == 1:
         words.append("one seed only")
-    by_patients = leaves_out_0(one.difference.low, one.difference.high)
-    if by_patients and leaves_out_0(low, high) is False:
+    by_bootstrap = leaves_out_0(one.difference.low, one.difference.high)
+    if by_bootstrap and leaves_out_0(low, high) is False:
         words.append(f"not so over {len(values)} seeds: {_span(low, high)}")
     by_splits = (one.other_tests.get("corrected_t") or {}).get("difference") or {}
     by_splits = by_splits.get("low"), by_splits.get("high")
-    if by_patients is not None and leaves_out_0(*by_splits) not in (None, by_patients):
+    if by_bootstrap is not None and leaves_out_0(*by_splits) not in (None, by_bootstrap):
         num = len(ours.folds)
-        words.append(f"{'not so' if by_patients else 'but not 0'} over {num} splits: {_span(*by_splits)}")
+        words.append(f"{'not so' if by_bootstrap else 'but not 0'} over {num} splits: {_span(*by_splits)}")
     return Doubts(per_seed, spread, low, high, is_one_draw, tuple(words))
 
 

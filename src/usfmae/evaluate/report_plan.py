@@ -7,17 +7,19 @@ from usfmae.base.logs import progress_bar
 from usfmae.base.page import count, write_page
 from usfmae.evaluate.plan_findings import PlanFindings
 from usfmae.evaluate.plan_scores import TESTED, Comparison
+from usfmae.evaluate.plan_spread import leaves_out_0
 from usfmae.evaluate.report_plan_card import card_section
 from usfmae.evaluate.report_plan_numbers import p_value, signed
 from usfmae.evaluate.report_plan_settings import made_section
 from usfmae.evaluate.report_plan_task import task_section
 from usfmae.evaluate.report_words import metric_name
 
-FOOT = """Numbers in square brackets are 95 % bootstrap intervals: whole patients (or groups) are drawn with
-replacement, each draw scored with every seed. Differences are paired on the same draws. sd over seeds:
-standard deviation of the number of all test images together; with few labels each seed draws others.
-p-values are corrected over all comparisons of the same metric on this page (Holm), each metric on its own.
-Nothing here was loaded from elsewhere."""
+FOOT = """Numbers in square brackets are 95 % bootstrap intervals over patients and seeds: whole patients (or
+groups) are drawn with replacement, and so are seeds. AUROC compares images of one split only, since each
+split has a network of its own. Differences are paired on the same draws. sd over seeds: standard deviation of
+the number of all test images together; with few labels each seed draws others. p-values are corrected over
+all comparisons of the same metric on this page (Holm), each metric on its own. Nothing here was loaded from
+elsewhere."""
 
 LEVEL = 0.05
 """Of the corrected p below which a difference is said on top of the page."""
@@ -54,7 +56,7 @@ def _overview(findings: PlanFindings) -> str:
             continue
         if findings.doubts(one).is_one_draw:
             one_draw[one.way] = one_draw.get(one.way, 0) + 1
-        elif one.adjusted_p is None or one.adjusted_p >= LEVEL:
+        elif one.adjusted_p is None or one.adjusted_p >= LEVEL or not _is_sure(one):
             open_ones += 1
         else:
             said.append(_verdict(one, findings))
@@ -63,7 +65,7 @@ def _overview(findings: PlanFindings) -> str:
         more = f"{'further ' if said else ''}difference{'s' if open_ones != 1 else ''}"
         said.append(
             f"<li>{count(open_ones)} {more} in {name} may be chance (p of {LEVEL:g} or more, corrected over "
-            f"the {family} of this page), as the tables show.</li>"
+            f"the {family} of this page, or an interval that holds 0), as the tables show.</li>"
         )
     if num_drawn := sum(one_draw.values()):
         rest = "difference in {} rests" if num_drawn == 1 else "differences in {} rest"
@@ -75,6 +77,11 @@ def _overview(findings: PlanFindings) -> str:
     nothing = "<p>No pair of contenders is finished yet.</p>"
     verdicts = f'<ul class="verdicts">{"".join(said)}</ul>' if said else nothing
     return f"<section><h2>In short</h2>{verdicts}{_families(findings)}</section>"
+
+
+def _is_sure(one: Comparison) -> bool:
+    """Whether the interval leaves out 0; p alone knows of patients and not of seeds."""
+    return leaves_out_0(one.difference.low, one.difference.high) is True
 
 
 def _verdict(one: Comparison, findings: PlanFindings) -> str:

@@ -103,7 +103,7 @@ def difference_table(task: str, findings: PlanFindings) -> str:
         "<h3>Differences on the same patients</h3><p>p: answers of whole patients swapped (macro-F1), DeLong "
         "over patients (AUROC). Holm: over all comparisons of the same metric on this page, each metric a "
         f"family of its own ({families}). The last two test the splits' means; with few splits they can "
-        "hardly be small. “Not so” marks a difference whose interval over patients leaves out 0 while "
+        "hardly be small. “Not so” marks a difference whose bootstrap interval leaves out 0 while "
         "Student's over seeds, on these patients, or Nadeau and Bengio's over splits holds it; “but not 0” "
         f"the reverse over splits.</p>{table(head, rows, kind='numbers')}"
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from usfmae.base.page import UNKNOWN, count, duration, sentences, table
 from usfmae.evaluate.plan import PlanEncoder
+from usfmae.evaluate.plan_contamination import words_of_encoder
 from usfmae.evaluate.plan_findings import PlanFindings
 from usfmae.evaluate.plan_scores import Entry
 from usfmae.evaluate.plan_settings import WaySettings, changing_settings, commits_of, settings_by_way
@@ -22,11 +23,13 @@ def made_section(findings: PlanFindings) -> str:
             _weights(one),
             escape(", ".join(one.settings)) or UNKNOWN,
             escape(one.licence or known_licence(one.encoder or "", one.weights)) or UNKNOWN,
+            escape(words_of_encoder(findings.seen[one.name])) if one.name in findings.seen else UNKNOWN,
             duration(_seconds(one.name, findings.entries)),
         ]
         for one in plan.encoders
     ]
-    head = ["Contender", "Network", "Weights", "Settings of its own", "Licence", "Time of all its cells"]
+    head = ["Contender", "Network", "Weights", "Settings of its own", "Licence"]
+    head += ["Test images seen in pretraining", "Time of all its cells"]
     failed = "".join(
         f"<li>{escape(cell.name)}: {escape(reason)}</li>" for cell, reason in findings.state.failed.items()
     )
