@@ -66,7 +66,8 @@ def _difference(one: dict[str, Any]) -> str:
     if p is not None and p < 0.05 and (low > 0 or high < 0):
         value = f"**{value}**"
     star = "*" if one["over_seeds"]["doubts"] else ""
-    return f"{value}{star} ({_short(low)} to {_short(high)}; p {'?' if p is None else _short(p)})"
+    chance = "p ?" if p is None else "p < .001" if p < 0.001 else f"p {_short(p)}"
+    return f"{value}{star} ({_short(low)} to {_short(high)}; {chance})"
 
 
 def _short(value: float, *, signed: bool = False) -> str:
