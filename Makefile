@@ -21,7 +21,7 @@ demo: install
 
 # Files in their order: the plugin would put those of fewest tests last, and the longest are among them.
 test: install
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=3
 
 docs: install
 	$(BIN)/usfmae datasets list --markdown > docs/datasets.md

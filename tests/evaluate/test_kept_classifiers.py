@@ -28,6 +28,17 @@ def test_splits_and_seeds_of_one_recipe_are_one_contender(kept, cells, seeds):
     assert [result.splits for result in lots[1].results] == [(fold,) for fold in FOLDS]
 
 
+def test_a_result_from_before_a_setting_came_in_was_made_with_its_default(cells, tmp_path):
+    root = tmp_path / "comparison"
+    shutil.copytree(cells[0].parents[5], root)
+    older = [root / cell.relative_to(cells[0].parents[5]) for cell in cells]
+    for name in ("run.json", "result.json"):
+        record = read_json(older[1] / name)
+        del record["made_by"]["settings"]["moment_images"]
+        write_json(older[1] / name, record)
+    assert [one.name for one in contenders_of([read_kept(path) for path in older])] == ["MAE"]
+
+
 def test_a_seed_that_lacks_a_split_is_refused(kept, seeds, weights, fake_bus_bra, tmp_path):
     one = load_task("bus-bra", fake_bus_bra, config=TaskConfig(size_px=32, folds=(2,)))
     half = tuned(one, weights, tmp_path / "half", seed=1)

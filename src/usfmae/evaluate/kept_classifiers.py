@@ -9,6 +9,7 @@ from usfmae.base.config import flat, make_config
 from usfmae.base.errors import FolderError
 from usfmae.base.files import read_json
 from usfmae.evaluate.finetune import CLASSIFIER_FILE
+from usfmae.evaluate.finetune_config import FinetuneConfig
 from usfmae.evaluate.fold_folders import FOLDS_FOLDER
 from usfmae.evaluate.plan_run import PLAN_FILE
 from usfmae.evaluate.predictions import PREDICTIONS_FILE, Predictions, read_predictions
@@ -73,7 +74,8 @@ class KeptResult:
         return self.path / FOLDS_FOLDER / split / CLASSIFIER_FILE
 
     def kind(self) -> tuple[Any, ...]:
-        """Equal for results that differ in nothing but their splits and seeds.
+        """Equal for results that differ in nothing but their splits and seeds. One that was made before a
+        setting came in was made with its default.
 
         Cells of one comparison are told apart by their encoder's name there, since its weights may be others
         for each split; other results by their weights.
@@ -83,7 +85,8 @@ class KeptResult:
         if self.cell:
             start = (str(self.path.resolve().parents[5]), *self.cell)
         ignored = HARMLESS | JOINED
-        settings = {name: value for name, value in flat(self.settings).items() if name not in ignored}
+        whole = make_config(FinetuneConfig, self.settings).model_dump(mode="json")  # with later settings
+        settings = {name: value for name, value in flat(whole).items() if name not in ignored}
         return (*task_and_net, start, tuple(sorted((name, str(value)) for name, value in settings.items())))
 
 
