@@ -87,15 +87,17 @@ def _verdicts(record: dict[str, Any]) -> str:
 
 
 def _standing(one: dict[str, Any], first: str) -> str:
-    """Under how many amounts it is clearly ahead of the first contender, and behind."""
-    ahead = [row["ahead"]["macro_f1"] for row in one["rows"] if row["ahead"]]
+    """Under how many amounts it is clearly ahead of the first contender, and behind. The pictures as they
+    are stand in every shift's table and are not counted."""
+    moved = [row for row in one["rows"] if row["amount"] != SHIFTS[row["shift"]].neutral]
+    ahead = [row["ahead"]["macro_f1"] for row in moved if row["ahead"]]
     known = [metric for metric in ahead if is_number(metric["low"]) and is_number(metric["high"])]
     if not known:
         return ""
     above, below = sum(metric["low"] > 0 for metric in known), sum(metric["high"] < 0 for metric in known)
     return (
-        f" Against <b>{escape(first)}</b>, row by row: clearly ahead in {above}, clearly behind in {below}, "
-        f"neither in {len(known) - above - below}."
+        f" Against <b>{escape(first)}</b> under the same amount: clearly ahead in {above} of {len(known)}, "
+        f"clearly behind in {below}."
     )
 
 
