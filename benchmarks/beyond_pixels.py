@@ -4,8 +4,9 @@ Every variant gets the same pool and as many epochs as fit into `--seconds` of p
 what an image costs is measured first, in turns, for all variants. The pool must hold no image of a test side
 (that of `comparison.py --shared` holds none). Frozen features are judged as in `ablation.py`: by neighbours
 and a linear probe, macro-F1 and AUROC, on the images of each set's first split that are no test images. Then
-the network is fine-tuned with a tenth of the labels, several draws, and judged on the validation images of
-that split; what `evaluate finetune` says of its test images is not looked at. Frozen scores of a
+the network is fine-tuned with a tenth of that split's training labels, several draws, and judged on all other
+images of it that are no test images: the validation side and the nine tenths whose labels were not learnt
+from, of other patients, which is six times as many as the validation side alone. Frozen scores of a
 convolutional network hang on the running moments that it happens to have: see "moments alone".
 
 Resumable: a run goes on where it stopped, a finished cell is not made again. Cells stand in OUT/cells.
@@ -17,6 +18,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -34,8 +36,8 @@ from usfmae.engine.optim import build_optimizer
 from usfmae.evaluate.finetune import finetune
 from usfmae.evaluate.finetune_config import finetune_defaults
 from usfmae.evaluate.metrics import score
-from usfmae.evaluate.predictions import VALIDATION_FILE, read_predictions
-from usfmae.evaluate.protocol import TaskConfig, TaskSource, load_task
+from usfmae.evaluate.predictions import PREDICTIONS_FILE, read_predictions
+from usfmae.evaluate.protocol import Task, TaskConfig, TaskSource, load_task
 from usfmae.evaluate.start import Weights, open_start
 from usfmae.models.masked_models import build_masked
 from usfmae.models.vit import ViTConfig
@@ -134,13 +136,12 @@ def few_labels(
     weights: Weights, encoder: Literal["vit", "efficientnet-lite0"], data: Path, out: Path, *, draws: int,
     epochs: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """Validation figures of each set after fine-tuning with a tenth of the labels, mean over draws."""
-    build, figures = BuildConfig(), {}
+    """Figures of each set after fine-tuning with a tenth of the labels, mean over draws."""
+    figures = {}
     for name, place in TASKS.items():
         source, scores = TaskSource(name, data / place), []
         for draw in range(draws):
-            some = {"label_ratio": 0.1, "label_seed": draw, "folds": FIRST[name]}
-            task = source.task(TaskConfig(fit=build.fit, crop=build.crop, **some))
+            task = drawn_task(source, draw=draw)
             config = finetune_defaults(weights, encoder).model_copy(
                 update={"task": task.config, "encoder": encoder, "epochs": epochs, "watch_epochs": epochs}
                 | {"seed": draw, "threads": 1}
@@ -148,13 +149,25 @@ def few_labels(
             )
             where = out / f"{name}-{draw}"
             finetune(task, weights, out=where, config=config, resume=where.exists())
-            told = read_predictions(where / VALIDATION_FILE)
+            told = read_predictions(where / PREDICTIONS_FILE)
             scores.append(score(told.labels, told.probabilities, positive=task.positive))
         figures[name] = {
             f"few_{metric}": float(np.mean([one[metric] for one in scores]))
             for metric in ("macro_f1", "auroc")
         }
     return figures
+
+
+def drawn_task(source: TaskSource, *, draw: int) -> Task:
+    """A tenth of the training labels of the first split; all that is neither learnt from nor on its test side
+    is judged, in place of that."""
+    build = BuildConfig()
+    common = {"fit": build.fit, "crop": build.crop, "folds": FIRST[source.name]}
+    (whole,) = source.task(TaskConfig(**common)).splits
+    task = source.task(TaskConfig(**common, label_ratio=0.1, label_seed=draw))
+    (few,) = task.splits
+    judged = np.setdiff1d(np.union1d(whole.train, whole.val), few.train)
+    return replace(task, splits=(replace(few, val=few.val[:0], test=judged),))
 
 
 def main() -> None:
