@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from usfmae.evaluate.group_means import mean_with_interval
 from usfmae.evaluate.statistics import BootstrapConfig, score_with_intervals
@@ -50,6 +51,12 @@ def test_nothing_and_not_a_number_have_no_mean(values):
         mean_with_interval(np.array(values), np.arange(len(values)), config=CONFIG)
 
 
-def test_another_method_is_refused():
-    with pytest.raises(ValueError, match="percentile intervals only, not bca"):
-        mean_with_interval(np.ones(3), np.arange(3), config=BootstrapConfig(method="bca"))
+@pytest.mark.parametrize(("method", "theirs"), [("bca", "BCa"), ("percentile", "percentile")])
+def test_the_interval_of_skewed_numbers_is_that_of_scipy(method, theirs):
+    values = np.random.default_rng(3).lognormal(0, 1, 120)
+    config = BootstrapConfig(num_resamples=20_000, method=method)
+    found = mean_with_interval(values, np.arange(120), config=config)
+    wanted = stats.bootstrap(
+        (values,), np.mean, method=theirs, n_resamples=20_000, rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx(tuple(wanted), abs=0.015)

@@ -68,6 +68,22 @@ def test_bca_quantiles_by_hand():
     assert ratios == pytest.approx([0.04186, 0.98813], abs=1e-4)
 
 
+def test_patients_left_out_in_parts_give_nearly_the_bounds_of_one_by_one(monkeypatch):
+    labels, probabilities = guesses(600, skill=0.8)
+    accurate = {}
+    for parts in (600, 100):
+        monkeypatch.setattr(statistics, "MAX_LEFT_OUT", parts)
+        scored = score_with_intervals(labels, probabilities, np.arange(600), config=BootstrapConfig())
+        accurate[parts] = scored.metrics["auroc"]
+    one_by_one, in_parts = accurate[600], accurate[100]
+    width = one_by_one.high - one_by_one.low
+    assert (in_parts.low, in_parts.high) == pytest.approx((one_by_one.low, one_by_one.high), abs=width / 100)
+    plain = score_with_intervals(
+        labels, probabilities, np.arange(600), config=BootstrapConfig(method="percentile")
+    ).metrics["auroc"]
+    assert abs(plain.low - one_by_one.low) > 2 * abs(in_parts.low - one_by_one.low)
+
+
 def test_copies_of_a_patients_image_add_no_certainty():
     labels, probabilities = guesses(80)
     patients = np.arange(80)

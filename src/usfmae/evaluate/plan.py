@@ -126,9 +126,8 @@ class Plan(Config):
     settings: tuple[str, ...] = ()
     """Settings of every cell."""
 
-    bootstrap: BootstrapConfig = BootstrapConfig(method="bca")
-    """Intervals and paired differences; `bca` holds the truth more often than the percentile interval where
-    an AUROC is above .9 (docs/results/benchmarks.md)."""
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    """Intervals and paired differences."""
 
     allow_contamination: bool = False
     """Go on where a test image is in the pool an encoder was pretrained on. The page then says so on top."""
