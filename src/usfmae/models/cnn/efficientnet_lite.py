@@ -29,17 +29,20 @@ MOMENTUM = 0.01
 
 
 class SamePadded(nn.Conv2d):
-    """TensorFlow's padding: the output is the input over the stride, rounded up; the odd pixel comes last."""
+    """TensorFlow's padding: the output is the input over the stride, rounded up; the odd pixel comes last.
+
+    What is equal on both sides is left to the convolution, which needs no padded copy for it.
+    """
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
-        pads: list[int] = []
-        for side, kernel, stride in zip(
-            reversed(x.shape[2:]), reversed(self.kernel_size), reversed(self.stride), strict=True
-        ):
+        both, odd = [], []
+        for side, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True):
             need = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-            pads += [need // 2, need - need // 2]
-        out: Tensor = super().forward(F.pad(x, pads) if any(pads) else x)
-        return out
+            both.append(need // 2)
+            odd.append(need % 2)
+        if any(odd):
+            x = F.pad(x, (0, odd[1], 0, odd[0]))
+        return F.conv2d(x, self.weight, self.bias, self.stride, both, self.dilation, self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
