@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from usfmae.engine.moments import has_moments, settle_moments
+from usfmae.engine.moments import has_moments, settle_moments, settled_moments
 
 
 def test_moments_are_the_mean_over_batches_by_hand():
@@ -49,6 +49,18 @@ def test_the_same_batches_give_the_same_moments_whatever_was_there_before():
         settle_moments(norm, batches)
     assert torch.equal(one.running_mean, other.running_mean)
     assert torch.equal(one.running_var, other.running_var)
+
+
+def test_moments_of_the_meantime_go_when_it_is_over_and_after_an_error_too():
+    norm = nn.BatchNorm1d(1)
+    norm(torch.tensor([[1.0], [5.0]]))
+    before = {name: value.clone() for name, value in norm.named_buffers()}
+    with settled_moments(norm, [torch.tensor([[0.0], [2.0]])]):
+        assert norm.running_mean.item() == 1
+    assert all(torch.equal(value, before[name]) for name, value in norm.named_buffers())
+    with pytest.raises(ValueError, match="more than 1 value"), settled_moments(norm, [torch.zeros(1, 1)]):
+        pass
+    assert all(torch.equal(value, before[name]) for name, value in norm.named_buffers())
 
 
 def test_an_error_on_the_way_leaves_modes_as_they_were():

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from in_double import SMALL_NORMS, in_double, small_lite
@@ -16,6 +17,8 @@ from together import losses
 from usfmae.base.config import make_config, with_settings
 from usfmae.base.errors import FolderError, SettingError, WeightsError
 from usfmae.corpus.shards import open_corpus
+from usfmae.engine.augment import whole_batch
+from usfmae.engine.devices import to_input
 from usfmae.engine.metrics_log import read_metrics
 from usfmae.engine.utilisation import Utilisation
 from usfmae.models.cnn_weights import (
@@ -126,7 +129,6 @@ def test_what_is_saved_is_the_published_network_and_says_where_it_comes_from(run
         n for n in published if not n.startswith("_fc.") and not n.endswith("num_batches_tracked")
     }
     assert saved["_conv_stem.weight"].shape == (32, 1, 3, 3)
-    assert saved["_bn1.num_batches_tracked"] == 5
     assert not torch.equal(saved["_bn1.running_mean"], published["_bn1.running_mean"])
     with safe_open(run / "weights.safetensors", framework="pt") as file:
         (about,) = map(json.loads, file.metadata().values())
@@ -140,11 +142,45 @@ def test_what_is_saved_is_the_published_network_and_says_where_it_comes_from(run
     assert (loaded.input_spec.mean, loaded.input_spec.std) == (LITE_MEAN, LITE_STD)
     assert stated_encoder(run) == stated_encoder(run / "checkpoints/step_00000003") == NAME
     last = load_cnn(run / "checkpoints/step_00000005", NAME)
-    for one, two in zip(
-        loaded.encoder.state_dict().values(), last.encoder.state_dict().values(), strict=True
-    ):
-        assert torch.equal(one, two)
+    for (name, one), two in zip(loaded.encoder.named_parameters(), last.encoder.parameters(), strict=True):
+        assert torch.equal(one, two), name
     assert read_cnn(run / "checkpoints/step_00000005", NAME).started_from == about["notes"]["started_from"]
+
+
+def first_outputs(network, images):
+    """Of the first convolution, for images as the network is shown them."""
+    with torch.no_grad():
+        return network._conv_stem(to_input(torch.from_numpy(images), network_spec(), torch.device("cpu")))
+
+
+def network_spec():
+    return LITE_INPUT.model_copy(update={"channels": 1, "image_px": 64, "mean": LITE_MEAN, "std": LITE_STD})
+
+
+def test_what_is_saved_and_scored_has_moments_of_whole_images(config, small_corpus, tmp_path):
+    pool = open_corpus(small_corpus)
+    images = whole_batch(pool.read(np.arange(len(pool))), image_px=64)
+    seen = []
+
+    def look(encoder, _spec):
+        seen.append({name: value.clone() for name, value in encoder.named_buffers()})
+        return []
+
+    short = with_settings(config, ["epochs=0.4", "watch.every_epochs=0.4"])
+    pretrain(short, small_corpus, tmp_path / "run", weights="imagenet", evaluations=[look])
+    saved = load_cnn(tmp_path / "run", NAME).encoder
+    outputs = first_outputs(saved, images)
+    assert torch.allclose(saved._bn0.running_mean, outputs.mean(dim=(0, 2, 3)), atol=1e-4)
+    assert torch.allclose(saved._bn0.running_var, outputs.var(dim=(0, 2, 3)), rtol=1e-3)
+    assert all(torch.equal(value, seen[-1][name]) for name, value in saved.named_buffers())
+    kept = with_settings(short, ["model.moment_images=0"])
+    pretrain(kept, small_corpus, tmp_path / "kept", weights="imagenet")
+    own = load_cnn(tmp_path / "kept", NAME).encoder
+    assert all(map(torch.equal, own.parameters(), saved.parameters()))
+    trained = load_cnn(tmp_path / "run/checkpoints/step_00000001", NAME).encoder
+    for (name, one), two in zip(own.named_buffers(), trained.buffers(), strict=True):
+        assert torch.equal(one, two), name
+    assert not torch.allclose(own._bn1.running_mean, saved._bn1.running_mean, rtol=0.05)
 
 
 def test_a_run_goes_on_from_a_run_with_its_decoder(run, config, small_corpus, tmp_path):

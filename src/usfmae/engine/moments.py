@@ -7,7 +7,8 @@ weights (`ema`) has no moments of its own. So when training has ended the moment
 training batches ("precise batch norm"; Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", sec. 3).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,26 @@ def settle_moments(module: nn.Module, batches: Iterable[Tensor]) -> None:
             norm.momentum = momentum
         for one, training in was_training.items():
             one.training = training
+
+
+@contextmanager
+def settled_moments(module: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
+    """Within, the running moments of every batch norm are their mean over `batches`; then as they were.
+
+    Args:
+        module: any network.
+        batches: as for `settle_moments`.
+    """
+    before = [
+        (norm, {name: value.clone() for name, value in norm.named_buffers()}) for norm in _norms(module)
+    ]
+    try:
+        settle_moments(module, batches)
+        yield
+    finally:
+        for norm, buffers in before:
+            for name, value in buffers.items():
+                norm.get_buffer(name).copy_(value)
 
 
 def _norms(module: nn.Module) -> list[_BatchNorm]:

@@ -106,6 +106,11 @@ class MaeConfig(Config):
             raise ValueError(f"teacher.layers_averaged={averaged}: the encoder has {num_layers} layers")
 
     @property
+    def moment_images(self) -> int:
+        """Of batch norms: a ViT has none."""
+        return 0
+
+    @property
     def hides_by_view(self) -> bool:
         """Whether what is hidden or scored depends on the pixels of a view."""
         return self.hiding.kind == "sector" or self.loss_in == "sector"

@@ -97,6 +97,10 @@ class SparseCnnConfig(Config):
     agreement: AgreementConfig = AgreementConfig()
     """Which views ought to agree beside the pixels."""
 
+    moment_images: int = Field(default=512, ge=0)
+    """Whole images of the pool over which the running moments of batch norms are taken in the encoder that is
+    saved and in live evaluations; 0 for those of the visible places, which it has learnt with."""
+
     def model_post_init(self, _context: object) -> None:
         self.check_hiding(self.encoder.grid)
 

@@ -11,6 +11,7 @@ from usfmae.engine.ema import WeightAverage
 from usfmae.engine.ranks import Ranks
 from usfmae.models.masked_models import MaskedNetwork
 from usfmae.models.weights import WEIGHTS_FILE, save_encoder
+from usfmae.pretrain.whole_moments import WholeMoments
 
 EMA_FILE = "weights_ema.safetensors"
 
@@ -37,6 +38,9 @@ class FinalWeights:
     total_steps: int
     """The last step."""
 
+    moments: WholeMoments
+    """What the batch norms of what is written have seen."""
+
     average: WeightAverage | None = None
     """Written to `EMA_FILE` beside; None for none."""
 
@@ -59,7 +63,12 @@ class FinalWeights:
 
     def _save(self, path: Path) -> None:
         encoder = self.whole().encoder
-        self.ranks.first(lambda: save_encoder(path, encoder, input_spec=self.input_spec, notes=self.notes))
+
+        def save() -> None:
+            with self.moments.settled(encoder):
+                save_encoder(path, encoder, input_spec=self.input_spec, notes=self.notes)
+
+        self.ranks.first(save)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ from usfmae.pretrain.start import Start, all_pools, pools_seen, read_start
 from usfmae.pretrain.step import PretrainBatches, PretrainStep, picture_indices
 from usfmae.pretrain.teaching import Teaching, open_teaching
 from usfmae.pretrain.watch import LiveEvaluation, Look, Pictures, Scores, Watch
+from usfmae.pretrain.whole_moments import whole_moments
 
 log = get_logger(__name__)
 
@@ -205,7 +206,8 @@ def _pretrain(
     looks = Looks.every(config.watch.every_epochs, steps_per_epoch=steps_per_epoch, total_steps=total)
     shown = corpus.read(picture_indices(corpus, config.watch.num_pictures, config.seed))
     pictures = Pictures(whole_batch(shown, image_px=spec.image_px), spec, out, config.seed)
-    parts: list[Look] = [pictures, Scores(evaluations, spec)]
+    moments = whole_moments(corpus, config.model.moment_images, spec, seed=config.seed)
+    parts: list[Look] = [pictures, Scores(evaluations, spec, moments)]
     adaptation = None
     if old is not None:
         samples = {
@@ -246,7 +248,7 @@ def _pretrain(
         **({} if start is None else start.notes),
         **teaching.notes,
     }
-    final = FinalWeights(out, whole, ranks, spec, notes, total, average)
+    final = FinalWeights(out, whole, ranks, spec, notes, total, moments, average)
     with kept_record(out, record, where, page if ranks.leads else None):
         with saying_what_is_done(final):
             train(

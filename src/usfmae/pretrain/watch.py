@@ -17,6 +17,7 @@ from usfmae.models.encoder import Encoder
 from usfmae.models.hiding_choice import choose_hiding, draw_turns
 from usfmae.models.masked_models import MaskedNetwork
 from usfmae.models.masking import Hiding
+from usfmae.pretrain.whole_moments import WholeMoments
 
 LiveEvaluation = Callable[[Encoder, InputSpec], Sequence[dict[str, object]]]
 """Scores an encoder now: lines with `task`, `metric`, `value`, and perhaps `low` and `high`. The command
@@ -73,13 +74,19 @@ class Scores:
     input_spec: InputSpec
     """Standardisation."""
 
+    moments: WholeMoments
+    """What the encoder's batch norms have seen meanwhile, as those of the weights that are saved."""
+
     def __call__(self, module: MaskedNetwork, _step: int) -> Lines:
         """Score now."""
-        return [
-            dict(line)
-            for evaluation in self.evaluations
-            for line in evaluation(module.encoder, self.input_spec)
-        ]
+        if not self.evaluations:
+            return []
+        with self.moments.settled(module.encoder):
+            return [
+                dict(line)
+                for evaluation in self.evaluations
+                for line in evaluation(module.encoder, self.input_spec)
+            ]
 
 
 @dataclass(frozen=True, eq=False)
