@@ -5,7 +5,9 @@ import importlib
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -41,15 +43,46 @@ NOT_YET = {"deploy"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
-def imported(path: Path) -> list[str]:
-    names = []
-    for node in ast.walk(ast.parse(path.read_text())):
+class Read(NamedTuple):
+    """What the tests below ask of a module."""
+
+    imports: list[str]
+    relative: bool
+    says_its_idea: bool
+    bare: list[str]
+    writes: list[str]
+
+
+@cache
+def read(path: Path) -> Read:
+    """Parse a module, once for all tests."""
+    tree = ast.parse(path.read_text())
+    imports, relative, writes = [], False, []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are written in full"
-            names.append(node.module or "")
-    return names
+            relative |= node.level > 0
+            imports.append(node.module or "")
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in {"write_text", "write_bytes", "imwrite"}
+        ):
+            writes.append(f"{ast.unparse(node)[:80]} (line {node.lineno})")
+    bare = [
+        f"{node.name} (line {node.lineno})"
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    return Read(imports, relative, bool(ast.get_docstring(tree)), bare, writes)
+
+
+def imported(path: Path) -> list[str]:
+    assert not read(path).relative, f"{path}: imports are written in full"
+    return read(path).imports
 
 
 def room_of(path: Path) -> str:
@@ -126,29 +159,15 @@ def test_a_file_is_one_idea_and_not_longer_than_350_lines(folder):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_every_public_function_and_class_says_what_it_is(path):
-    bare = [
-        f"{node.name} (line {node.lineno})"
-        for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
-        and not node.name.startswith("_")
-        and not ast.get_docstring(node)
-    ]
-    assert bare == []
-    assert ast.get_docstring(ast.parse(path.read_text())), f"{path}: the file does not say its idea"
+    assert read(path).bare == []
+    assert read(path).says_its_idea, f"{path}: the file does not say its idea"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_only_base_files_writes(path):
     if path == SOURCE / "base" / "files.py":
         return
-    calls = [
-        f"{ast.unparse(node)[:80]} (line {node.lineno})"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in {"write_text", "write_bytes", "imwrite"}
-    ]
-    assert calls == []
+    assert read(path).writes == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
