@@ -20,3 +20,9 @@ def test_a_record_says_what_made_what_and_is_plain_json():
 def test_the_commit_is_twelve_hex_digits_or_unknown():
     commit = current_commit()
     assert commit is None or int(commit.removesuffix("+changes"), 16) >= 0
+
+
+def test_a_process_asks_git_once(monkeypatch):
+    first = current_commit()
+    monkeypatch.setenv("PATH", "/nowhere")  # asked again, there would be no git
+    assert current_commit() == first
