@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from faulty_server import serve
+from faulty_server import NO_CERTIFICATES, serve
 
 from usfmae.base.errors import FetchError, FolderError
 from usfmae.datasets.fetch import download as module
@@ -27,7 +27,7 @@ HASTY = Patience(tries=6, first_wait_s=0.001, max_wait_s=0.005, connect_s=2.0, s
 
 @pytest.fixture
 def client():
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, verify=NO_CERTIFICATES) as client:
         yield client
 
 

@@ -23,7 +23,7 @@ HASTY = Patience(tries=3, first_wait_s=0.001, max_wait_s=0.002, connect_s=1, sta
 
 @pytest.fixture
 def client():
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, verify=faulty_server.NO_CERTIFICATES) as client:
         yield client
 
 

@@ -20,7 +20,7 @@ def server():
 
 @pytest.fixture
 def client():
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, verify=faulty_server.NO_CERTIFICATES) as client:
         yield client
 
 

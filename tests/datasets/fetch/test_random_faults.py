@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import httpx
-from faulty_server import serve
+from faulty_server import NO_CERTIFICATES, serve
 
 from usfmae.base.errors import FetchError
 from usfmae.datasets.fetch.download import Patience, download
@@ -54,7 +54,10 @@ def test_two_hundred_random_schedules_end_with_the_right_file_or_a_message(tmp_p
         ]
         path = tmp_path / f"{seed}.zip"
         etag = chance.choice(['"v1"', '"v1"', 'W/"v1"', None])
-        with httpx.Client(trust_env=False) as client, serve(CONTENT, faults, etag=etag) as server:
+        with (
+            httpx.Client(trust_env=False, verify=NO_CERTIFICATES) as client,
+            serve(CONTENT, faults, etag=etag) as server,
+        ):
             try:
                 expected = sums if known else Expected()
                 download(server.url, path, expected=expected, client=client, patience=HASTY)
