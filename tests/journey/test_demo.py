@@ -44,7 +44,9 @@ def test_a_finished_demo_is_gone_on_with_and_not_made_again(demo, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
-def test_a_demo_draws_its_own_patients(tmp_path):
+def test_a_demo_draws_its_own_patients(tmp_path, monkeypatch):
+    # On one core no processes are started to draw, which would import for 8 s.
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     assert main(["demo", "--out", str(tmp_path / "out"), "--size", "0.001"]) == 0
     record = read_json(tmp_path / "out" / "corpus" / "corpus.json")
     assert record["num_images"] == 48  # 12 patients, four planes each, all of them kept
