@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,26 +38,29 @@ def words(scans: Path, out: Path, *, workers: int) -> list[str]:
     ]
 
 
-def build(
-    scans: Path, out: Path, *, workers: int = 1, largest_file: int | None = None
-) -> subprocess.Popen[bytes]:
-    """Start a build in a process of its own."""
-
-    def limit() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
-    command = [sys.executable, "-c", PROGRAM, *words(scans, out, workers=workers)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=limit)
+def built(scans: Path, out: Path, capsys: pytest.CaptureFixture[str], *, workers: int = 1) -> str:
+    """What is said by a build that must fail in good order."""
+    capsys.readouterr()
+    status = main(words(scans, out, workers=workers))
+    return in_good_order(status, capsys.readouterr().err)
 
 
-def said_by(build: subprocess.Popen[bytes]) -> str:
-    """Wait for the end of a build that must fail in good order; returns what it said."""
-    said = build.communicate(timeout=120)[1].decode()
-    assert build.returncode == 2, said
+def in_good_order(status: int, said: str) -> str:
+    assert status == 2, said
     assert "error: " in said
     assert "Traceback" not in said
     return said
+
+
+@contextmanager
+def files_of_at_most(num_bytes: int) -> Iterator[None]:
+    """Within, no file of this process and those it starts may grow larger."""
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, unlimited[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 
 
 def goes_on(scans: Path, out: Path) -> dict[str, bytes]:
@@ -103,10 +107,11 @@ def undisturbed(scans, tmp_path_factory) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_file_that_may_not_grow_stops_the_build_and_room_lets_it_go_on(
-    scans, undisturbed, tmp_path, workers
+    scans, undisturbed, tmp_path, capsys, workers
 ):
     out = tmp_path / "corpus"
-    said = said_by(build(scans, out, workers=workers, largest_file=SMALL_FILES))
+    with files_of_at_most(SMALL_FILES):
+        said = built(scans, out, capsys, workers=workers)
     assert "shard.npy: cannot be written (File too large)" in said
     assert "hint: files may not grow so large here (ulimit -f); raise that, then go on with --resume" in said
     parts = {path.name for path in (out / "parts").iterdir()}
@@ -128,12 +133,14 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk_stops_the_build_wherever_it_fills_and_room_lets_it_go_on(scans, undisturbed, small_disk):
+def test_a_full_disk_stops_the_build_wherever_it_fills_and_room_lets_it_go_on(
+    scans, undisturbed, small_disk, capsys
+):
     out = small_disk / "corpus"
     needed = sum(-(-len(content) // 4096) for content in undisturbed.values())  # pages of 4 KiB
     for pages in (needed // 10, needed - 1):  # the second time every part has room, and the end has not
         subprocess.run(["mount", "-o", f"remount,size={4 * pages}k", str(small_disk)], check=True)
-        said = said_by(build(scans, out))
+        said = built(scans, out, capsys)
         assert "cannot be written (No space left on device)" in said
         assert "hint: free some space, then go on with --resume" in said
         assert not list(out.rglob(".partial-*"))
@@ -146,14 +153,16 @@ def test_a_killed_worker_stops_the_build_with_a_message_and_resume_ends_the_same
     scans, undisturbed, tmp_path
 ):
     out = tmp_path / "corpus"
-    running = build(scans, out, workers=2)
+    command = [sys.executable, "-c", PROGRAM, *words(scans, out, workers=2)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not list(out.glob("parts/[0-9]*")) and running.poll() is None:
         time.sleep(0.005)
     children = psutil.Process(running.pid).children(recursive=True)
     workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
     assert len(workers) == 2
     os.kill(workers[0].pid, signal.SIGKILL)
-    said = said_by(running)
+    said = running.communicate(timeout=120)[1]
+    in_good_order(running.returncode, said)
     assert "error: a worker process died (killed, or out of memory)" in said
     assert "hint: go on with --resume, perhaps with fewer --workers; what was stored is kept" in said
     assert psutil.wait_procs(children, timeout=5)[1] == [], "processes live on after the build"
