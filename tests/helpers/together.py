@@ -23,13 +23,6 @@ def torchrun(*words: object, world: int = 2, restarts: int = 0) -> subprocess.Po
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def ended_well(run: subprocess.Popen[str]) -> str:
-    """Wait for the end; what it said. Fails if it failed."""
-    said = finished(run)
-    assert run.returncode == 0, said
-    return said
-
-
 def finished(run: subprocess.Popen[str]) -> str:
     """Wait for the end; what it said."""
     try:

@@ -1,11 +1,10 @@
-"""Started by torchrun: pretrains once for each config file given, one after the other; or is a slow `usfmae`;
-or forks two processes for each job it is given (see `pair`).
+"""Forks two processes for each job it is given, which pretrain once for each config file, one after the other
+(see `pair`); or is, started by torchrun, a slow `usfmae`.
 
-    torchrun --nproc-per-node 2 train_together.py OUT=CONFIG.json=CORPUS ...
-    torchrun --nproc-per-node 2 train_together.py pretrain ...
     train_together.py serve
+    torchrun --nproc-per-node 2 train_together.py pretrain ...
 
-An OUT that exists is gone on with. Networks are small (`small_networks`): processes that share two cores
+A run that exists is gone on with. Networks are small (`small_networks`): processes that share two cores
 would spend minutes on the sums of gradients. Convolutional ones train in double precision (`in_double`).
 """
 
@@ -113,8 +112,6 @@ if __name__ == "__main__":
     with small_networks():
         if sys.argv[1] == "serve":
             serve()
-        elif sys.argv[1] == "pretrain":
+        else:
             slow_down()
             sys.exit(main(sys.argv[1:]))
-        else:
-            train_all(sys.argv[1:])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import train_together
-from together import end_all, ended_well, finished, losses, process_of, torchrun, wait_until
+from together import end_all, finished, losses, process_of, torchrun, wait_until
 
 from usfmae.base.config import with_settings
 from usfmae.base.errors import TrainingError
@@ -20,7 +20,7 @@ from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.run import pretrain
 
 SCRIPT = Path(train_together.__file__)
-STEPS, HALF = 20, 10
+STEPS, HALF = 12, 6
 TOLERANCE = 1e-6
 EVERY_VARIANT = [
     "model.hiding.kind=sector", "model.context=clip", "model.decoder.kind=cross",
@@ -32,13 +32,13 @@ CONTEXT = ["model.context=clip", "model.loss_in=sector"]
 
 @pytest.fixture(scope="module")
 def config(small_config) -> PretrainConfig:
-    """20 steps of 9 images, which two processes share as 4 and 5."""
+    """12 steps of 9 images, which two processes share as 4 and 5."""
     return small_config.model_copy(
         update={
             "global_batch": 9,
-            "epochs": 9.0,
+            "epochs": 5.4,
             "loop": small_config.loop.model_copy(update={"checkpoint_steps": HALF, "keep_checkpoints": 3}),
-            "watch": small_config.watch.model_copy(update={"every_epochs": 4.5}),
+            "watch": small_config.watch.model_copy(update={"every_epochs": 2.7}),
         }
     )
 
@@ -68,13 +68,13 @@ def same_losses(one: Path, two: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def runs(config, small_corpus, clips, tmp_path_factory) -> Path:
-    """What one process does, and two that torchrun starts once.
+def runs(config, small_corpus, clips, pair, tmp_path_factory) -> Path:
+    """What one process does, and two.
 
     With DDP, in parts; with FSDP2, recomputing; going on where one stopped; with the variants of pretraining.
     """
     root = tmp_path_factory.mktemp("ranks")
-    as_long = ["epochs=9.4", "watch.every_epochs=4.7"]  # the clips are 19 images, the others 20
+    as_long = ["epochs=5.64", "watch.every_epochs=2.82"]  # the clips are 19 images, the others 20
     variants = {
         name: with_settings(config, [*changes, *as_long])
         for name, changes in (("variants", EVERY_VARIANT), ("context", CONTEXT))
@@ -92,7 +92,7 @@ def runs(config, small_corpus, clips, tmp_path_factory) -> Path:
         "context_ddp": (variants["context"], clips),
         "context_fsdp": (looped(variants["context"], parallel="fsdp", accumulate=2), clips),
     }
-    said = ended_well(torchrun(SCRIPT, *train_together.triples(root, shared)))
+    said = pair.train(root, shared)
     assert "resumed with another loop.parallel ddp -> fsdp, equal up to rounding" in said
     assert "resumed with another number of processes (1 -> 2)" in said
     return root
@@ -168,7 +168,7 @@ def test_a_killed_process_is_replaced_and_a_stop_is_orderly(runs, config, small_
         log = (out / "metrics.jsonl").stat().st_ino
         process_of(run, 0).kill()  # the one that holds the lock, as its batch worker still does
         wait_until(run, lambda: written_anew(out, log))  # cut back to the checkpoint: all started again
-        wait_until(run, lambda: len(losses(out)) >= 6)
+        wait_until(run, lambda: len(losses(out)) >= 5)
         run.send_signal(signal.SIGTERM)
         said = finished(run)
     finally:
