@@ -12,6 +12,7 @@ from usfmae.base.errors import WeightsError
 from usfmae.base.input_spec import InputSpec
 from usfmae.evaluate.features import encode_images
 from usfmae.models.half_file import write_half
+from usfmae.models.positions import resize_positions, sincos_positions
 from usfmae.models.weights import load_encoder, read_state, save_encoder
 
 SPEC = InputSpec(image_px=SIDE)
@@ -28,9 +29,9 @@ def test_half_the_bytes_and_the_same_network(whole, tmp_path):
     half = tmp_path / "half.safetensors"
     write_half(whole, half, notes={"licence": "mine"})
     assert 0.49 < half.stat().st_size / whole.stat().st_size < 0.51
-    kinds = {str(t.dtype) for t in load_file(half).values() if t.ndim > 1}
-    assert kinds == {"torch.float16"}
-    assert {str(t.dtype) for t in load_file(half).values() if t.ndim < 2} == {"torch.float32"}
+    stays = {name: t.ndim < 2 or name == "pos_embed" for name, t in load_file(half).items()}
+    assert {name: t.dtype == torch.float32 for name, t in load_file(half).items()} == stays
+    assert {t.dtype for t in load_file(half).values()} == {torch.float16, torch.float32}
     loaded = load_encoder(half)
     assert loaded.input_spec == SPEC
     assert {t.dtype for t in loaded.encoder.state_dict().values()} == {torch.float32}
@@ -45,7 +46,7 @@ def test_every_number_is_the_nearest_that_half_precision_has(whole, tmp_path):
     after, _ = read_state(tmp_path / "half.safetensors")
     assert before.keys() == after.keys()
     for name, tensor in before.items():
-        nearest = tensor if tensor.ndim < 2 else tensor.half().float()
+        nearest = tensor if tensor.ndim < 2 or name == "pos_embed" else tensor.half().float()
         assert torch.equal(after[name], nearest), name
 
 
@@ -68,8 +69,40 @@ def test_written_twice_the_bytes_are_equal(whole, tmp_path):
 
 
 def test_positions_of_a_half_file_can_be_resampled(whole, tmp_path):
-    write_half(whole, tmp_path / "half.safetensors")
-    assert load_encoder(tmp_path / "half.safetensors", image_px=48).input_spec.image_px == 48
+    half = tmp_path / "half.safetensors"
+    write_half(whole, half)
+    assert load_encoder(half, image_px=48).input_spec.image_px == 48
+    one, other = (load_encoder(path, image_px=48).encoder.pos_embed for path in (whole, half))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_at_another_size_a_half_file_has_the_positions_of_its_run(tmp_path, learned):
+    vit = tiny_vit()
+    if learned:
+        with torch.no_grad():
+            vit.pos_embed.add_(0.1)
+    whole, half = tmp_path / "weights.safetensors", tmp_path / "half.safetensors"
+    save_encoder(whole, vit, input_spec=SPEC)
+    write_half(whole, half)
+    one, other = (load_encoder(path).encoder.positions_at((48, 16)) for path in (whole, half))
+    assert torch.equal(one, other)
+    # Two patches across and six down, at 8 px: computed if they are fixed, resampled from 4 x 4 if learned.
+    computed, resampled = (
+        sincos_positions((6, 2), vit.embed_dim),
+        resize_positions(vit.pos_embed, old=(4, 4), new=(6, 2)),
+    )
+    assert torch.equal(other, resampled if learned else computed)
+    assert not torch.allclose(other, computed if learned else resampled, atol=0.05)
+
+
+def test_a_network_of_half_a_file_sees_pictures_of_another_size_as_its_run_does(whole, tmp_path):
+    half = tmp_path / "half.safetensors"
+    write_half(whole, half)
+    images = torch.randn(4, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one, other = (load_encoder(path).encoder(images, at_px=(48, 48))[:, 0] for path in (whole, half))
+    assert float(cosine_similarity(one, other).min()) > 0.9999
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def make_card(
             "name": file.name,
             "sha256": file_sha256(file),
             "bytes": file.stat().st_size,
-            "numbers": "fp16 (vectors fp32)",
+            "numbers": "fp16 (vectors and positions fp32)",
             "made_from_sha256": file_sha256(source),
             "least_cosine_to_fp32": round(least_cosine, 9),
         },

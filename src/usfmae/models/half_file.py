@@ -1,7 +1,9 @@
 """Weights in half precision, for shipping: half the bytes, whatever network is in the file.
 
 Matrices and kernels become fp16. Vectors (norms, biases, running variances) stay fp32: they
-are less than 1 % of the bytes, and fp16 has no number between 0 and 6e-8. Reading gives fp32 in any case.
+are less than 1 % of the bytes, and fp16 has no number between 0 and 6e-8. So do positions: a ViT tells fixed
+ones from learned ones by their being sine-cosine to the bit (`VisionTransformer.positions_at`), and rounded
+they would be resampled at another size where those of the run are computed. Reading gives fp32 in any case.
 """
 
 import json
@@ -15,6 +17,9 @@ from torch import Tensor
 from usfmae.base.errors import WeightsError
 from usfmae.base.files import write_by
 from usfmae.models.weights import read_state
+
+POSITIONS = "pos_embed"
+"""The one matrix that is not rounded."""
 
 LARGEST = torch.finfo(torch.float16).max
 """65,504: beyond it fp16 knows only infinity."""
@@ -75,4 +80,4 @@ def _half(source: Path, name: str, tensor: Tensor) -> Tensor:
             f"{source}: {name} holds {largest:g}, which half precision cannot",
             hint="was it saved by a run that diverged? Take an earlier checkpoint",
         )
-    return (tensor if tensor.ndim < 2 else tensor.half()).contiguous()
+    return (tensor if tensor.ndim < 2 or name == POSITIONS else tensor.half()).contiguous()
