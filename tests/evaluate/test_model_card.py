@@ -4,8 +4,10 @@ import json
 import re
 
 import pytest
+import torch
+from fake_folders import made_by
 from small_card import FREE, MINE, NOT_SOLD, SILENT, finished_run, result_of, source
-from small_shelf import SIDE, put_on_shelf, tiny_vit
+from small_shelf import SIDE, tiny_vit
 
 import usfmae
 from usfmae.base.errors import CorpusError, FolderError, SettingError, WeightsError
@@ -16,7 +18,7 @@ from usfmae.evaluate.card_start import shortened
 from usfmae.evaluate.card_text import interval_words, seen_words, way_words
 from usfmae.evaluate.model_card import is_licence_clean, least_cosine
 from usfmae.models.shipped import card_of
-from usfmae.models.weights import save_encoder
+from usfmae.models.weights import read_state, save_encoder
 
 
 def card(tmp_path, run, **changes):
@@ -87,57 +89,41 @@ def test_the_licence_of_weights_follows_from_the_terms_of_their_images(
     assert ("every licence of its images allows" in page) is clean
 
 
-def test_what_it_began_from_is_followed_back(tmp_path):
-    first = finished_run(tmp_path, name="first")
-    taken = {"file": str(first), "loaded": {}, "decoder": {}}
-    again = finished_run(tmp_path, name="again", weights=taken)
-    start = card(tmp_path, again)["start"]
-    assert start["words"] == "went on from the run first (ultrasound only, from a random start)"
-    assert start["ultrasound_only"] is True
-    run = finished_run(tmp_path / "other", weights={"file": "/x/mae.pth"})
-    content = write_card(run, name="b", out=tmp_path / "other")
-    assert content["start"]["words"] == "went on from mae.pth, whose images no record at hand tells"
-    assert content["start"]["ultrasound_only"] is None
-    assert content["licence"]["commercial"] is None  # free images alone do not make it free
-    assert not is_licence_clean(content)
+def test_the_average_of_a_run_is_taken_if_asked_for_and_the_card_says_which_was(tmp_path):
+    run = finished_run(tmp_path, made_by=averaging(0.999))
+    average = run / "weights_ema.safetensors"
+    save_encoder(average, tiny_vit(seed=1), input_spec=InputSpec(image_px=SIDE))
+    last, own = (
+        write_card(run, name=n, out=tmp_path / "shelf", averaged=n == "own") for n in ("last", "own")
+    )
+    assert (last["file"]["made_from"], last["file"]["average"]) == ("weights.safetensors", None)
+    assert (own["file"]["made_from"], own["file"]["average"]) == (average.name, {"decay": 0.999})
+    assert own["file"]["made_from_sha256"] == file_sha256(average)
+    made = read_state(tmp_path / "shelf" / "own.safetensors")[0]["blocks.0.mlp.fc1.weight"]
+    assert torch.equal(made, tiny_vit(seed=1).blocks[0].mlp.fc1.weight.half().float())
+    said = {name: (tmp_path / "shelf" / f"{name}.md").read_text() for name in ("last", "own")}
+    assert "weights.safetensors, the weights after the last step of the run, fp32" in said["last"]
+    assert (
+        "the moving average of the run's weights (0.999 of it stays in a step of 256 images)" in said["own"]
+    )
 
 
-def test_published_weights_at_the_very_beginning_stay_known(tmp_path):
-    run = finished_run(tmp_path, weights={"file": "/x/lite0.pth"})
-    notes = {"started_from": "lite0.pth, published weights of efficientnet-lite0 (Apache-2.0)"}
-    save_encoder(run / "weights.safetensors", tiny_vit(), input_spec=InputSpec(image_px=SIDE), notes=notes)
-    content = card(tmp_path, run)
-    assert content["start"]["words"] == f"went on from {notes['started_from']}"
-    assert content["start"]["ultrasound_only"] is False
-    assert not is_licence_clean(content)
+def test_numbers_of_the_last_weights_are_not_those_of_the_average(tmp_path):
+    run = finished_run(tmp_path)
+    result = result_of(run, tmp_path / "knn")
+    with pytest.raises(WeightsError, match=r"has kept no average of its weights \(no weights_ema") as caught:
+        card(tmp_path, run, averaged=True)
+    assert "--set ema.decay=0.999" in caught.value.hint
+    average = run / "weights_ema.safetensors"
+    save_encoder(average, tiny_vit(seed=1), input_spec=InputSpec(image_px=SIDE))
+    with pytest.raises(WeightsError, match="was made with other weights"):
+        card(tmp_path, run, averaged=True, results=[result])
+    mine = result_of(run, tmp_path / "ema", weights_sha256=file_sha256(average))
+    assert len(card(tmp_path, run, averaged=True, results=[mine])["numbers"]) == 1
 
 
-def test_what_began_from_a_card_says_so(tmp_path):
-    file = put_on_shelf(tmp_path / "other", start={"words": "w", "ultrasound_only": True})
-    content = card(tmp_path, finished_run(tmp_path, weights={"file": str(file)}))
-    assert content["start"]["words"] == "went on from usfmae_s16 (w)"
-
-
-def test_a_teacher_from_elsewhere_is_named_and_it_is_no_longer_ultrasound_only(tmp_path):
-    teacher = {"kind": "cnn", "encoder": "efficientnet-lite0", "trained_on": "ImageNet", "file": "/x/y.pth"}
-    content = card(tmp_path, finished_run(tmp_path, teacher=teacher))
-    words = "from a random start; taught by efficientnet-lite0, trained on ImageNet"
-    assert content["start"]["words"] == words
-    assert content["start"]["ultrasound_only"] is False
-    assert content["start"]["teacher"]["file"] == "y.pth"
-    assert not is_licence_clean(content)
-
-
-def test_its_own_average_or_a_run_on_ultrasound_is_no_foreign_teacher(tmp_path):
-    own = card(tmp_path, finished_run(tmp_path, teacher={"kind": "self", "decay": 0.99}))
-    assert own["start"]["words"] == "ultrasound only, from a random start; taught by its own average"
-    assert is_licence_clean(own)
-    first = finished_run(tmp_path / "b", name="first")
-    for file, only in ((str(first), True), ("/x/unknown.pth", None)):
-        teacher = {"kind": "vit", "encoder": "vit", "file": file}
-        run = finished_run(tmp_path / str(only), teacher=teacher)
-        start = write_card(run, name="c", out=tmp_path / str(only))["start"]
-        assert start["ultrasound_only"] is only
+def averaging(decay):
+    return made_by("pretrain", {"seed": 3, "global_batch": 16, "ema": {"decay": decay}})
 
 
 def test_numbers_have_intervals_patients_and_what_was_seen(tmp_path):

@@ -9,7 +9,9 @@ import pytest
 import torch
 from variants import draw_clips
 
+from usfmae.cli.evaluate import pretraining_pool
 from usfmae.cli.main import main
+from usfmae.corpus.shards import open_corpus
 from usfmae.datasets.fake import fake_dataset
 from usfmae.models.weights import load_encoder, read_weights
 
@@ -71,6 +73,13 @@ def test_a_checkpoint_gives_the_weights_as_a_run_does_and_says_that_there_is_an_
     assert caplog.text.count("step_00000005: these are the weights; their average is saved") == 1
     assert not same(place / "run" / LAST, place / "run/weights_ema.safetensors")
     assert same(place / "run" / LAST / "model.safetensors", place / "run")
+
+
+@pytest.mark.parametrize("name", ["", "weights.safetensors", "weights_ema.safetensors", LAST])
+def test_what_the_run_has_seen_is_looked_up_whichever_of_its_weights_are_named(place, name):
+    pool, corpus = pretraining_pool(place / "run" / name, []), open_corpus(place / "corpus")
+    assert pool is not None
+    assert (pool.sha256, pool.content_hashes) == (corpus.sha256, corpus.content_hashes())
 
 
 def test_a_run_starts_from_a_checkpoint_with_its_decoder(place, early, tmp_path):

@@ -56,9 +56,17 @@ def test_how_much_is_predicted_and_hidden_does_not_keep_a_decoder_away(finished,
     assert read_start(finished, with_model(small_config, decoder=decoder, hide_ratio=0.5)).decoder
 
 
-def test_a_weights_file_alone_has_no_decoder(finished, small_config):
+def test_a_weights_file_alone_has_no_decoder_and_what_its_run_has_seen_is_known(finished, small_config):
     start = read_start(finished / "weights.safetensors", small_config)
     assert start.decoder_from == {"why": "the weights are not the folder of a run"}
+    assert start.pools
+    assert start.pools == read_start(finished, small_config).pools
+
+
+def test_of_a_file_that_was_carried_off_nobody_knows_the_pool(finished, small_config, tmp_path):
+    shutil.copy(finished / "weights.safetensors", tmp_path)
+    start = read_start(tmp_path / "weights.safetensors", small_config)
+    assert (start.pools, start.decoder) == ((), {})
 
 
 def test_a_run_whose_checkpoints_were_deleted_gives_its_encoder(finished, small_config, tmp_path):

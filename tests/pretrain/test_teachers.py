@@ -1,15 +1,18 @@
 """What a teacher says of views, and which teachers are refused."""
 
+import shutil
+
 import pytest
 import torch
-from teachers import LITE, SELF
+from teachers import LITE, SELF, of_file
 
 from usfmae.base.config import with_settings
 from usfmae.base.errors import SettingError, WeightsError
 from usfmae.corpus.shards import open_corpus
 from usfmae.engine.devices import to_input
 from usfmae.engine.loss_parts import total_of
-from usfmae.models.cnn_weights import LITE_INPUT
+from usfmae.models.cnn_weights import LITE_INPUT, imagenet_file
+from usfmae.models.encoders import CnnConfig, build_cnn
 from usfmae.models.mae import MaeOutput, MaskedAutoencoder
 from usfmae.models.teacher import standardised
 from usfmae.models.vit import start_weights
@@ -136,6 +139,30 @@ def test_a_convolutional_teacher_is_laid_over_a_rectangle(short):
     # The patch in the corner lies outside the centres of the map's places, so it gets that of the corner.
     torch.testing.assert_close(targets.places[0, 0], standardised(levels[8][0, :, 0, 0]))
     torch.testing.assert_close(targets.pooled[0], standardised(levels[32][0, :, 0, 0]))
+
+
+@pytest.mark.parametrize(
+    ("is_published", "learnt_on", "licence"), [(True, "ImageNet", "Apache-2.0"), (False, None, "not known")]
+)
+def test_a_convolutional_teacher_in_a_file_is_imagenets_only_if_its_bytes_are(
+    short, tmp_path, is_published, learnt_on, licence
+):
+    file = tmp_path / "teacher.pth"
+    if is_published:
+        shutil.copy(imagenet_file("efficientnet-lite0"), file)
+    else:
+        torch.save(build_cnn(CnnConfig(name="efficientnet-lite0", channels=3)).state_dict(), file)
+    words = [*of_file(file), "model.teacher.encoder=efficientnet-lite0", "model.teacher.stride_px=8"]
+    config = with_settings(short, words)
+    facts = open_teaching(config).facts
+    assert facts["trained_on"] == learnt_on
+    assert facts["licence"].startswith(licence)
+    sold = config.model_copy(update={"demand": ("commercial",)})
+    if is_published:
+        assert open_teaching(sold).facts == facts
+    else:
+        with pytest.raises(SettingError, match=r"its teacher efficientnet-lite0 does not allow \(not known"):
+            open_teaching(sold)
 
 
 REFUSED = [

@@ -27,6 +27,10 @@ def card(
         str | None,
         typer.Option(metavar="NAME", help="Network of the run's file, if it does not say so."),
     ] = None,
+    averaged: Annotated[
+        bool,
+        typer.Option("--averaged", help="Take the average of the weights, which runs with ema.decay keep."),
+    ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a run's encoder in half precision, with a model card of its data, licences, numbers, limits."""
@@ -40,6 +44,7 @@ def card(
         results=result or [],
         corpora=corpus or [],
         encoder=encoder,
+        averaged=averaged,
         overwrite=overwrite,
     )
     typer.echo(f"{name}: {summary(content)}")

@@ -143,7 +143,7 @@ def pretraining_pool(weights: Weights, corpora: Sequence[Path]) -> "PretrainingP
     A random start has seen nothing and ImageNet holds photographs, so there is nothing to look up.
 
     Args:
-        weights: a run folder, or a checkpoint or the weights file in one, tells its pools and those of the
+        weights: a run folder, or a checkpoint or a weights file in one, tells its pools and those of the
             runs it started from.
         corpora: pools named by the user; those of the run are looked up besides.
     """
@@ -152,7 +152,6 @@ def pretraining_pool(weights: Weights, corpora: Sequence[Path]) -> "PretrainingP
     from usfmae.corpus.shards import CORPUS_FILE, open_corpus
     from usfmae.evaluate.contamination import PretrainingPool, joint_pool
     from usfmae.models.checkpoint_weights import run_of
-    from usfmae.models.weights import WEIGHTS_FILE
     from usfmae.pretrain.start import pools_seen
 
     if not isinstance(weights, Path):
@@ -160,8 +159,7 @@ def pretraining_pool(weights: Weights, corpora: Sequence[Path]) -> "PretrainingP
     log = get_logger(__name__)
     opened = [open_corpus(corpus) for corpus in corpora]
     named = {corpus.sha256 for corpus in opened}
-    run = weights.parent if weights.name == WEIGHTS_FILE else run_of(weights)
-    record = run / "run.json"
+    record = run_of(weights) / "run.json"
     missing = []
     for pool in pools_seen(read_json(record)) if record.exists() else []:
         folder = Path(pool["folder"])

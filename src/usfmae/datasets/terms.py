@@ -92,14 +92,15 @@ def strictest(several: Iterable[Terms]) -> Terms:
     if not terms:
         return NOTHING_STATED
     return Terms(
-        commercial=_all(part.commercial for part in terms),
-        share=_all(part.share for part in terms),
-        derivatives=_all(part.derivatives for part in terms),
+        commercial=all_allow(part.commercial for part in terms),
+        share=all_allow(part.share for part in terms),
+        derivatives=all_allow(part.derivatives for part in terms),
         share_alike=any(part.share_alike for part in terms),
     )
 
 
-def _all(allowed: Iterable[Allowed]) -> Allowed:
+def all_allow(allowed: Iterable[Allowed]) -> Allowed:
+    """True where all allow it, False where one forbids it, else None."""
     answers = set(allowed)
     if False in answers:
         return False

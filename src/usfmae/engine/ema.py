@@ -38,7 +38,11 @@ class WeightAverage:
     """A loop hook that moves the averages towards the weights after each step.
 
     At the start it keeps less: (1 + t) / (10 + t) after t steps if that is smaller, or a short run would
-    average its random start. A weight that the optimiser never stepped has no average.
+    average its random start. That is 1 - 9 / (10 + t), so the average reaches back over the last ninth of
+    the steps done, until it reaches as far as `decay` says: after some 9 / (1 - decay) steps, 9,000 for a
+    decay of 0.999 a step. The average of a shorter run is that of its last ninth, whatever `decay` is; where
+    a cosine has let the rate fall near zero by then, it is nearly the weights themselves. A weight that the
+    optimiser never stepped has no average.
     """
 
     optimizer: torch.optim.Optimizer

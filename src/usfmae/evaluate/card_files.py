@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from usfmae.base.config import Config
-from usfmae.base.errors import FolderError, SettingError
+from usfmae.base.errors import FolderError, SettingError, WeightsError
 from usfmae.base.files import file_sha256, write_json
 from usfmae.base.record import made_by
 from usfmae.evaluate.card_numbers import card_numbers
@@ -18,7 +18,7 @@ from usfmae.evaluate.card_text import write_card_texts
 from usfmae.evaluate.embedder import PREPARED_PX, load
 from usfmae.evaluate.model_card import least_cosine, make_card, read_pools, read_run
 from usfmae.models.half_file import write_half
-from usfmae.models.weights import WEIGHTS_FILE
+from usfmae.models.weights import AVERAGED_FILE, WEIGHTS_FILE
 
 NAME = r"[a-z][a-z0-9_]*"
 NUM_DRAWN = 8
@@ -31,6 +31,9 @@ class CardConfig(Config):
     name: str
     """Of the weights."""
 
+    averaged: bool = False
+    """Whether the run's average of its weights was taken."""
+
 
 def write_card(
     run: Path,
@@ -40,6 +43,7 @@ def write_card(
     results: Sequence[Path] = (),
     corpora: Sequence[Path] = (),
     encoder: str | None = None,
+    averaged: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write NAME.safetensors, NAME.json, NAME.md and NAME.html; returns the content of the JSON.
@@ -54,13 +58,14 @@ def write_card(
         results: folders of results and comparisons of these weights.
         corpora: corpora of the run that have moved.
         encoder: the network, where the file of the run does not say so.
+        averaged: take the average of the run's weights in place of the weights after its last step.
         overwrite: replace files of this name.
 
     Raises:
         SettingError: the name cannot be one.
         FolderError: files of this name exist already, or a result is not there.
-        WeightsError: the run is not finished, its weights do not fit into half precision, or a result was
-            made with other weights.
+        WeightsError: the run is not finished or has kept no average, its weights do not fit into half
+            precision, or a result was made with other weights.
         CorpusError: a corpus of the run is not there.
     """
     if not re.fullmatch(NAME, name) or name in ("scratch", "imagenet", "default"):
@@ -69,13 +74,18 @@ def write_card(
         )
     record = read_run(run)
     pools = read_pools(record, corpora)
-    source, file = run / WEIGHTS_FILE, out / f"{name}.safetensors"
+    source, file = run / (AVERAGED_FILE if averaged else WEIGHTS_FILE), out / f"{name}.safetensors"
+    if averaged and not source.is_file():
+        raise WeightsError(
+            f"{run}: has kept no average of its weights (no {AVERAGED_FILE})",
+            hint="leave out --averaged; a run with --set ema.decay=0.999 keeps one",
+        )
     there = [path for end in ("json", "safetensors") if (path := out / f"{name}.{end}").exists()]
     if there and not overwrite:
         raise FolderError(
             f"{there[0]}: exists already", hint="--overwrite replaces it, or choose another --name"
         )
-    whole = load(run, encoder=encoder)
+    whole = load(source, encoder=encoder)
     known = {whole.sha256, *({file_sha256(file)} if file.exists() else ())}
     numbers = card_numbers(results, weights=known)
     file.with_suffix(".json").unlink(missing_ok=True)
@@ -95,7 +105,9 @@ def write_card(
         numbers=numbers,
         least_cosine=least_cosine(whole.encode(pictures), half.encode(pictures)),
         made_by=made_by(
-            "card", settings=CardConfig(name=name), inputs={"weights": whole.sha256, RUN_FILE: _sha(run)}
+            "card",
+            settings=CardConfig(name=name, averaged=averaged),
+            inputs={"weights": whole.sha256, RUN_FILE: _sha(run)},
         ),
     )
     write_card_texts(content, out)

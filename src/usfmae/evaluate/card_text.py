@@ -112,29 +112,40 @@ def _weights(card: Mapping[str, Any]) -> Section:
         ["Standardised by", f"(x - {_listed(spec['mean'])}) / {_listed(spec['std'])}, x in 0 to 1"],
         ["File", f"{file['name']}, {file['bytes'] / 1e6:.1f} MB, {file['numbers']}"],
         ["SHA-256", file["sha256"]],
-        ["Made from", f"weights of the run in fp32, SHA-256 {file['made_from_sha256']}"],
+        ["Made from", f"{_taken(file)}, fp32, SHA-256 {file['made_from_sha256']}"],
         ["Least cosine to fp32", f"{file['least_cosine_to_fp32']:.9f} over embeddings of drawn pictures"],
     ]
     return Section("The network", head=["", ""], rows=rows)
 
 
+def _taken(file: Mapping[str, Any]) -> str:
+    """Which weights of the run were taken."""
+    average = file["average"]
+    if average is None:
+        return f"{file['made_from']}, the weights after the last step of the run"
+    kept = "" if average["decay"] is None else f" ({average['decay']:g} of it stays in a step of 256 images)"
+    return f"{file['made_from']}, the moving average of the run's weights{kept}"
+
+
 def _licence(card: Mapping[str, Any]) -> Section:
-    terms = card["terms"]
+    terms, foreign = card["terms"], card["start"]["foreign"]
     said = {True: "allowed", False: "forbidden", None: "not stated"}
     rows = [
-        ["Commercial use", said[terms["commercial"]]],
+        ["Commercial use of the images", said[terms["commercial"]]],
         ["Passing the images on", said[terms["share"]]],
         ["Passing on what was made of them", said[terms["derivatives"]]],
         ["Under the same licence only", "yes" if terms["share_alike"] else "no"],
         ["Start", card["start"]["words"]],
         ["Teacher", str(card["start"]["teacher"] or "none")],
+        *([one["name"], f"{one['licence']}; commercial use {said[one['commercial']]}"] for one in foreign),
+        ["Commercial use of the weights", said[card["licence"]["commercial"]]],
     ]
     after = [
         f"The weights: {card['licence']['words']}. The strictest source decides, and what nobody has "
         "stated is neither allowed nor forbidden. Whether weights are a derivative of images is disputed; "
         "this is bookkeeping from the publishers' words, not legal advice."
     ]
-    return Section("Licences of all its images together", head=["", ""], rows=rows, after=after)
+    return Section("Licences of its images and of what it began from", head=["", ""], rows=rows, after=after)
 
 
 def _data(card: Mapping[str, Any]) -> Section:

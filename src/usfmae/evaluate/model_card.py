@@ -16,13 +16,14 @@ from usfmae.base.config import make_config
 from usfmae.base.errors import CorpusError, WeightsError
 from usfmae.base.files import file_sha256, read_json
 from usfmae.base.input_spec import InputSpec
-from usfmae.datasets.terms import NOTHING_STATED, Terms, strictest
+from usfmae.datasets.terms import NOTHING_STATED, Terms, all_allow, strictest
 from usfmae.evaluate.card_limits import intended_use, limits
 from usfmae.evaluate.card_start import RUN_FILE, shortened, where_it_began, without_places
 from usfmae.models.encoder import Encoder
 from usfmae.models.encoders import encoder_record
 from usfmae.models.half_file import notes_of
 from usfmae.models.shipped import CARD_FORMAT
+from usfmae.models.weights import AVERAGED_FILE
 
 CORPUS_FILE = "corpus.json"
 
@@ -99,7 +100,7 @@ def make_card(
     Args:
         name: under which the weights ship.
         file: the file in half precision.
-        source: the run's weights that it was made from.
+        source: the file of the run that it was made from: its weights, or their average.
         run: the folder of the run.
         record: of the run, from `read_run`.
         pools: from `read_pools`.
@@ -125,6 +126,8 @@ def make_card(
             "sha256": file_sha256(file),
             "bytes": file.stat().st_size,
             "numbers": "fp16 (vectors and positions fp32)",
+            "made_from": source.name,
+            "average": _average(source, settings),
             "made_from_sha256": file_sha256(source),
             "least_cosine_to_fp32": round(least_cosine, 9),
         },
@@ -168,6 +171,13 @@ def make_card(
     return card
 
 
+def _average(source: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How the weights were averaged over the steps of the run; None for those after its last step."""
+    if source.name != AVERAGED_FILE:
+        return None
+    return {"decay": (settings.get("ema") or {}).get("decay")}
+
+
 def _num_parameters(record: Mapping[str, Any], encoder: Encoder) -> int:
     said = record.get("num_parameters")
     if isinstance(said, Mapping) and isinstance(said.get("encoder"), int):
@@ -205,8 +215,10 @@ def _by_anatomy(sources: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _licence(terms: Terms, sources: Sequence[Mapping[str, Any]], start: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be done with the weights, as far as it follows from their images and their start."""
-    commercial = None if terms.commercial and not start["ultrasound_only"] else terms.commercial
+    """What may be done with the weights, as far as it follows from their images and from every network that
+    they began from or learnt from."""
+    foreign = start["foreign"]
+    commercial = all_allow([terms.commercial, *(one["commercial"] for one in foreign)])
     forbid = [s["name"] for s in sources if (s.get("terms") or {}).get("commercial") is False]
     silent = [s["name"] for s in sources if (s.get("terms") or {}).get("commercial") is None]
     words = f"the terms of its images ({terms.summary}"
@@ -214,7 +226,10 @@ def _licence(terms: Terms, sources: Sequence[Mapping[str, Any]], start: Mapping[
         words += f"; forbidden by {', '.join(sorted(set(forbid)))}"
     if silent:
         words += f"; not stated by {', '.join(sorted(set(silent)))}"
-    words += ")" if start["ultrasound_only"] else ") and those of what it began from"
+    words += ")"
+    if foreign:
+        listed = ", ".join(f"{one['name']} ({one['licence']})" for one in foreign)
+        words += f" and those of what it began from or was taught by: {listed}"
     return {"words": words, "commercial": commercial, "source": "its model card"}
 
 

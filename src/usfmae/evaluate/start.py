@@ -22,6 +22,7 @@ from usfmae.models.encoders import (
     build_cnn,
     start_cnn,
 )
+from usfmae.models.file_licences import licence_of_file
 from usfmae.models.licences import LICENCES, UNKNOWN_CNN, Licence, licence_of_vit
 from usfmae.models.published_weights import load_published
 from usfmae.models.shipped import WeightsCard, card_of
@@ -184,18 +185,9 @@ def refuse_start(
 
 def _licence_of(weights: Weights, encoder: EncoderName) -> Licence | None:
     """The licence that `open_start` would find."""
-    card = card_of(weights) if isinstance(weights, Path) else None
-    if card is not None:
-        return Licence(**card.content["licence"])
-    if encoder == "vit" and isinstance(weights, Path):
-        return licence_of_vit(weights)
-    if weights == "scratch" or was_pretrained_here(weights, encoder=encoder):
-        return None
-    if encoder in PUBLISHED_NAMES or weights == "imagenet":
+    if weights == "imagenet":
         return LICENCES[encoder]
-    assert isinstance(weights, Path)
-    file = read_cnn(weights, cast(CnnName, encoder))
-    return LICENCES[encoder] if file.is_imagenet else UNKNOWN_CNN
+    return licence_of_file(weights, encoder) if isinstance(weights, Path) else None
 
 
 def _refuse_names(weights: Weights, *, encoder: EncoderName, like: Path | None) -> None:

@@ -61,9 +61,12 @@ def checkpoint_named(weights: Path) -> Path | None:
 
 
 def run_of(weights: Path) -> Path:
-    """The folder of the run that weights belong to: that of a checkpoint, else `weights` itself."""
+    """The folder of the run that weights belong to: of a checkpoint or a file in it, else `weights` itself."""
     checkpoint = checkpoint_named(weights)
-    return weights if checkpoint is None else checkpoint.resolve().parent.parent
+    if checkpoint is not None:
+        return checkpoint.resolve().parent.parent
+    in_run = weights.suffix == ".safetensors" and (weights.parent / _RUN).is_file()
+    return weights.parent if in_run else weights
 
 
 def newest_checkpoint(run: Path) -> Path | None:

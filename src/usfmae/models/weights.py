@@ -32,6 +32,8 @@ from usfmae.models.vit import VisionTransformer, ViTConfig
 
 WEIGHTS_FILE = "weights.safetensors"
 """Name of the encoder in a run folder."""
+AVERAGED_FILE = "weights_ema.safetensors"
+"""Name of the average of its weights, where the run keeps one (`ema.decay`)."""
 
 FORMAT = "usfmae encoder 1"
 """The one name in a file's metadata: safetensors writes several in random order, and equal networks are to

@@ -10,10 +10,8 @@ from usfmae.base.input_spec import InputSpec
 from usfmae.engine.ema import WeightAverage
 from usfmae.engine.ranks import Ranks
 from usfmae.models.masked_models import MaskedNetwork
-from usfmae.models.weights import WEIGHTS_FILE, save_encoder
+from usfmae.models.weights import AVERAGED_FILE, WEIGHTS_FILE, save_encoder
 from usfmae.pretrain.whole_moments import WholeMoments
-
-EMA_FILE = "weights_ema.safetensors"
 
 
 @dataclass
@@ -42,7 +40,7 @@ class FinalWeights:
     """What the batch norms of what is written have seen."""
 
     average: WeightAverage | None = None
-    """Written to `EMA_FILE` beside; None for none."""
+    """Written to `AVERAGED_FILE` beside; None for none."""
 
     saved: bool = False
     """Whether all is written."""
@@ -57,7 +55,7 @@ class FinalWeights:
             self._save(self.out / WEIGHTS_FILE)
             if self.average is not None:
                 with self.average.in_place():
-                    self._save(self.out / EMA_FILE)
+                    self._save(self.out / AVERAGED_FILE)
             self.saved = True
         return []
 

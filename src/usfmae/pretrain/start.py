@@ -131,6 +131,8 @@ def read_start(weights: Path | Literal["imagenet"], config: PretrainConfig) -> S
     if "model" not in settings:  # of an evaluation
         return start({}, {"why": "the run did not pretrain"})
     start = partial(start, pools=tuple(pools_seen(record)))
+    if weights != run and checkpoint is None:  # a file in the folder of a run, perhaps its average
+        return start({}, {"why": "the weights are not the folder of a run"})
     model = make_config(_Model, {"model": settings["model"]}).model
     if checkpoint is None:
         done = find_checkpoints(run)

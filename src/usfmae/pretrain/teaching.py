@@ -20,8 +20,8 @@ from usfmae.engine.ema import EmaConfig, WeightAverage
 from usfmae.engine.parallel import whole
 from usfmae.models.checkpoint_weights import run_of
 from usfmae.models.encoder import ConvolutionalEncoder, Encoder
-from usfmae.models.encoders import CNN_NAMES
-from usfmae.models.licences import LICENCES
+from usfmae.models.file_licences import is_imagenet, licence_of_file
+from usfmae.models.licences import MAE, Licence
 from usfmae.models.published.patched import PatchedEncoder
 from usfmae.models.teacher import Targets, TeacherConfig, make_targets, standardised
 from usfmae.models.teacher_file import check_map, open_teacher, teacher_file
@@ -215,7 +215,8 @@ def open_teaching(config: PretrainConfig) -> Teaching:
         facts = {"kind": "self", "layers_averaged": teacher.layers_averaged, "decay": teacher.decay}
         return Teaching(config, facts=facts)
     name, path = teacher_file(teacher)
-    _heed_licence(config, name)
+    licence = licence_of_file(path, name)
+    _heed_licence(config, name, licence)
     loaded = open_teacher(teacher, grid=student.grid)
     log.info("teacher: %s: %s", path, loaded.report.summary())
     start_px = config.resolution.start_px
@@ -233,14 +234,13 @@ def open_teaching(config: PretrainConfig) -> Teaching:
             raise SettingError(
                 f"model.teacher.{what}={said}: {path} gives {width}", hint=f"--set model.teacher.{what}=null"
             )
-    licence = LICENCES[name].words if name in LICENCES else None
     facts = {
         "kind": teacher.kind,
         "encoder": name,
-        "trained_on": "ImageNet" if name in CNN_NAMES else None,
+        "trained_on": "ImageNet" if licence is MAE or is_imagenet(name, loaded.sha256) else None,
         "file": str(path),
         "sha256": loaded.sha256,
-        "licence": licence,
+        "licence": None if licence is None else licence.words,
     }
     model = config.model.model_copy(update={"teacher": teacher.model_copy(update=found)})
     reads = {} if teacher.weights is None else {"model.teacher.weights": path}
@@ -249,9 +249,8 @@ def open_teaching(config: PretrainConfig) -> Teaching:
     )
 
 
-def _heed_licence(config: PretrainConfig, name: str) -> None:
+def _heed_licence(config: PretrainConfig, name: str, licence: Licence | None) -> None:
     """Say under which licence the teacher is, and refuse what it does not allow the run to be for."""
-    licence = LICENCES.get(name)
     if licence is None:
         if "commercial" in config.demand:
             log.warning("the licence of the teacher's weights is not known here; look whether it allows use")
