@@ -8,6 +8,7 @@ from usfmae.base.errors import WeightsError
 from usfmae.models.shipped import (
     card_of,
     default_file,
+    default_name,
     file_named,
     shipped_file,
     shipped_folder,
@@ -56,8 +57,15 @@ def test_without_a_name_it_is_usfmae_s16_or_the_only_one(shelf):
     with pytest.raises(WeightsError, match="several are shipped") as caught:
         default_file()
     assert "one of usfmae_cnn, usfmae_ti16" in caught.value.hint
+    assert default_name() is None
     put_on_shelf(shelf, "usfmae_s16")
-    assert default_file().stem == "usfmae_s16"
+    assert default_file().stem == default_name() == "usfmae_s16"
+
+
+def test_of_a_vit_and_a_convolutional_network_that_ship_together_the_vit_is_the_default(shelf):
+    put_on_shelf(shelf, "usfmae_cnn")
+    put_on_shelf(shelf, "usfmae_s16")
+    assert (shipped_names(), default_name()) == (["usfmae_cnn", "usfmae_s16"], "usfmae_s16")
 
 
 def test_a_shipped_name_beats_a_folder_of_that_name_and_a_dot_means_the_folder(shelf, tmp_path, monkeypatch):

@@ -14,7 +14,19 @@ from usfmae.base.errors import UsfmaeError
 from usfmae.base.interrupt import Interrupted
 from usfmae.base.launch import launched
 from usfmae.base.logs import console, set_up_logging
-from usfmae.cli import card, compare, corpus, datasets, demo, embed, evaluate, pretrain, segment, shifts
+from usfmae.cli import (
+    card,
+    compare,
+    corpus,
+    datasets,
+    demo,
+    embed,
+    evaluate,
+    pretrain,
+    segment,
+    shifts,
+    weights,
+)
 
 INTERRUPTED = 130
 RESUMABLE = {"demo", "corpus", "pretrain", "evaluate", "embed"}
@@ -40,6 +52,7 @@ evaluate.app.command("shifts")(shifts.shifts)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("embed")(embed.embed)
 app.command("card")(card.card)
+app.command("weights")(weights.weights)
 
 
 def _show_version(asked: bool | None) -> None:

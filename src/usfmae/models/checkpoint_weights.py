@@ -61,7 +61,7 @@ def checkpoint_named(weights: Path) -> Path | None:
 
 
 def run_of(weights: Path) -> Path:
-    """The folder of the run that weights belong to: of a checkpoint or a file in it, else `weights` itself."""
+    """The folder of the run that weights belong to: of a checkpoint or a file in it, else `weights`."""
     checkpoint = checkpoint_named(weights)
     if checkpoint is not None:
         return checkpoint.resolve().parent.parent

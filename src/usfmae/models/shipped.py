@@ -2,9 +2,10 @@
 
     pretrained/usfmae_s16.safetensors   the encoder, in half precision
     pretrained/usfmae_s16.json          its card, which holds the SHA-256 of the file beside it
-    pretrained/usfmae_s16.md            the card for people
+    pretrained/usfmae_s16.md, .html     the card for people
+    pretrained/usfmae_s16.seen.npy      hashes of the images it has learnt from, see `evaluate.seen_images`
 
-`usfmae card` makes all three. $USFMAE_PRETRAINED names another folder of such files, for a group that gives
+`usfmae card` makes them all. $USFMAE_PRETRAINED names another folder of such files, for a group that gives
 names to encoders of its own. Nothing here needs torch, so a command can tell names before it loads anything.
 """
 
@@ -40,6 +41,9 @@ class WeightsCard:
     content: dict[str, Any]
     """The whole JSON; see `evaluate.model_card`."""
 
+    folder: Path
+    """Where it lies."""
+
     @property
     def name(self) -> str:
         """How the weights are called."""
@@ -70,6 +74,12 @@ class WeightsCard:
         """What it was trained on, as `pools_seen` of a run has it: folder and sha256."""
         return tuple({"folder": p["folder"], "sha256": p["sha256"]} for p in self.content["data"]["pools"])
 
+    @property
+    def of_unknown_images(self) -> tuple[str, ...]:
+        """Networks that it began from or was taught by, and of whose images nobody here can tell."""
+        foreign = self.content["start"].get("foreign", ())
+        return tuple(str(one["name"]) for one in foreign if not one["photographs_only"])
+
 
 def shipped_folder() -> Path:
     """Where weights are looked for by name."""
@@ -99,20 +109,31 @@ def shipped_file(name: str) -> Path:
     return path
 
 
-def default_file() -> Path:
-    """What is meant where no weights are named: `usfmae_s16`, or the only ones there are.
+def default_name() -> str | None:
+    """What is meant where no weights are named: `usfmae_s16`, or the only ones there are; else None.
 
-    Raises:
-        WeightsError: none are shipped, or several and none of that name.
+    The package ships `usfmae_s16` and perhaps a convolutional network beside it, which has to be named.
     """
     names = shipped_names()
-    if DEFAULT_NAME not in names and len(names) != 1:
+    if DEFAULT_NAME in names:
+        return DEFAULT_NAME
+    return names[0] if len(names) == 1 else None
+
+
+def default_file() -> Path:
+    """The file of `default_name`.
+
+    Raises:
+        WeightsError: none are shipped, or several and none of them is `usfmae_s16`.
+    """
+    names, default = shipped_names(), default_name()
+    if default is None:
         raise WeightsError(
             "no weights are named, and " + ("this build ships none" if not names else "several are shipped"),
             hint="give a file, a run folder or `scratch` with --weights"
             + (f", or one of {', '.join(names)}" if names else ""),
         )
-    return shipped_file(DEFAULT_NAME if DEFAULT_NAME in names else names[0])
+    return shipped_file(default)
 
 
 def weights_named(words: str) -> Path | Literal["scratch", "imagenet"]:
@@ -155,7 +176,7 @@ def card_of(weights: Path) -> WeightsCard | None:
         return None
     if not isinstance(content, dict) or content.get("format") != CARD_FORMAT:
         return None
-    card = WeightsCard(content)
+    card = WeightsCard(content, weights.parent)
     status = weights.stat()
     found = _sha256(weights.resolve(), status.st_mtime_ns, status.st_size)
     if found != card.sha256:
