@@ -13,8 +13,9 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
+from usfmae.evaluate.seen_images import read_seen
 from usfmae.models.patches import patchify
-from usfmae.models.shipped import MAX_SHIPPED_BYTES, shipped_file, shipped_names
+from usfmae.models.shipped import MAX_SHIPPED_BYTES, card_of, shipped_file, shipped_names
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "usfmae"
@@ -136,7 +137,7 @@ def test_every_file_of_the_package_is_in_the_wheel():
     assert "base/page.html" in others
     left_out = [name for name in others if not any(PurePosixPath(name).match(p) for p in patterns)]
     assert left_out == []
-    shipped = [f"pretrained/usfmae_s16.{end}" for end in ("safetensors", "json", "md", "html")]
+    shipped = [f"pretrained/usfmae_s16.{end}" for end in ("safetensors", "json", "md", "html", "seen.npy")]
     assert all(any(PurePosixPath(name).match(p) for p in patterns) for name in shipped)
 
 
@@ -145,6 +146,7 @@ def test_the_weights_that_ship_fit_and_are_what_their_cards_say(monkeypatch):
     files = [shipped_file(name) for name in shipped_names()]  # compares each hash
     assert sum(path.stat().st_size for path in files) <= MAX_SHIPPED_BYTES
     assert all(path.with_suffix(".md").is_file() for path in files)
+    assert all(read_seen(card_of(path)) is not None for path in files)
 
 
 @pytest.mark.parametrize("folder", ["src", "tests", "benchmarks"])

@@ -15,7 +15,10 @@ from usfmae.models.weights import save_encoder
 LITE = "efficientnet-lite0-57934424.pth, published weights of efficientnet-lite0 (Apache-2.0)"
 RESNET = f"resnet50-0676ba61.pth, published weights of resnet-50 ({LICENCES['resnet-50'].words})"
 UNKNOWN = "mine.pth, a file of resnet-50 of unknown pretraining"
-OF_LITE = {"name": "efficientnet-lite0", "licence": "Apache-2.0", "commercial": True}
+OF_LITE = {
+    "name": "efficientnet-lite0", "licence": "Apache-2.0", "commercial": True, "photographs_only": True,
+}  # fmt: skip
+NOT_KNOWN = {"licence": "not known", "commercial": None, "photographs_only": False}
 
 
 def card(folder, run):
@@ -44,7 +47,7 @@ def test_free_images_alone_do_not_make_it_free_after_a_start_that_nobody_knows(t
     content = card(tmp_path, finished_run(tmp_path, weights={"file": "/x/some.pth"}))
     assert content["start"]["words"] == "went on from some.pth, whose images no record at hand tells"
     assert content["start"]["ultrasound_only"] is None
-    assert content["start"]["foreign"] == [{"name": "some.pth", "licence": "not known", "commercial": None}]
+    assert content["start"]["foreign"] == [{"name": "some.pth", **NOT_KNOWN}]
     assert content["licence"]["commercial"] is None
     assert not is_licence_clean(content)
 
@@ -85,7 +88,7 @@ def test_a_file_of_unknown_pretraining_is_not_called_imagenets(tmp_path):
     start = card(tmp_path, begun(tmp_path, UNKNOWN))["start"]
     assert start["words"] == f"went on from {UNKNOWN}"
     assert start["ultrasound_only"] is None
-    assert start["foreign"] == [{"name": "mine.pth", "licence": "not known", "commercial": None}]
+    assert start["foreign"] == [{"name": "mine.pth", **NOT_KNOWN}]
 
 
 @pytest.mark.parametrize("at_hand", [True, False])

@@ -17,6 +17,7 @@ from usfmae.evaluate.card_start import RUN_FILE
 from usfmae.evaluate.card_text import write_card_texts
 from usfmae.evaluate.embedder import PREPARED_PX, load
 from usfmae.evaluate.model_card import least_cosine, make_card, read_pools, read_run
+from usfmae.evaluate.seen_images import write_seen
 from usfmae.models.half_file import write_half
 from usfmae.models.weights import AVERAGED_FILE, WEIGHTS_FILE
 
@@ -46,7 +47,7 @@ def write_card(
     averaged: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write NAME.safetensors, NAME.json, NAME.md and NAME.html; returns the content of the JSON.
+    """Write NAME.safetensors, .seen.npy, .json, .md and .html; returns the content of the JSON.
 
     The records are read, and may be refused, before anything is written. A kill between the files leaves a
     file that its card does not describe, which loading refuses; the command again puts that right.
@@ -91,6 +92,7 @@ def write_card(
     file.with_suffix(".json").unlink(missing_ok=True)
     write_half(source, file, notes={"name": name, "card": f"{name}.json"})
     half = load(file, encoder=encoder)
+    seen = write_seen(file, pools)
     pictures = drawn_pictures()
     content = make_card(
         name=name,
@@ -103,6 +105,7 @@ def write_card(
         network=half.network,
         input_spec=half.input_spec,
         numbers=numbers,
+        seen=seen,
         least_cosine=least_cosine(whole.encode(pictures), half.encode(pictures)),
         made_by=made_by(
             "card",

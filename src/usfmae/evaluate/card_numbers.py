@@ -107,15 +107,15 @@ def _metrics(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, An
 
 
 def _contamination(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Test images that are in the pool, over all splits; unchecked where one split was not."""
+    """Test images that are in the pool, over all splits; unchecked where one split was not, and without a
+    number of near-duplicates where they were not looked for."""
     by_split = {result["split"]["name"]: result.get("contamination") or {} for result in results}
     unchecked = [found for found in by_split.values() if not found.get("checked")]
     if unchecked:
         return {"checked": False, "why": unchecked[0].get("why", "the record says nothing about it")}
     names = ("test_images_in_pool", "near_duplicates_in_pool", "of")
-    return {"checked": True} | {
-        name: sum(found.get(name, 0) for found in by_split.values()) for name in names
-    }
+    counts = {name: [found.get(name, 0) for found in by_split.values()] for name in names}
+    return {"checked": True} | {name: None if None in part else sum(part) for name, part in counts.items()}
 
 
 def _against(comparisons: Sequence[Mapping[str, Any]], entry: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from usfmae.base.files import read_json
+from usfmae.evaluate.known_pools import OF_PHOTOGRAPHS
 from usfmae.models.checkpoint_weights import run_of
 from usfmae.models.cnn_weights import STARTED_FROM
 from usfmae.models.encoders import PUBLISHED_NAMES
@@ -32,7 +33,7 @@ class _Origin:
     """Whether it knew nothing else; None where no record tells."""
 
     foreign: tuple[dict[str, Any], ...] = ()
-    """Networks from elsewhere that have a part in it: name, licence (words) and commercial."""
+    """Networks from elsewhere that have a part in it, as `where_it_began` lists them."""
 
 
 def where_it_began(record: Mapping[str, Any], run: Path, *, notes: Mapping[str, str]) -> dict[str, Any]:
@@ -45,8 +46,9 @@ def where_it_began(record: Mapping[str, Any], run: Path, *, notes: Mapping[str, 
 
     Returns:
         kind ("random" or "weights"), words, ultrasound_only (None where no record tells), foreign (every
-        network from elsewhere that has a part in it: name, licence, and commercial, which is None where
-        nobody has said), weights_sha256 and teacher (its facts, or None).
+        network from elsewhere that has a part in it: name, licence, commercial, which is None where nobody
+        has said, and photographs_only, whether it is known to have seen nothing else), weights_sha256 and
+        teacher (its facts, or None).
     """
     taken, started_from = record.get("weights"), notes.get(STARTED_FROM)
     kind, sha256, origin = "random", None, _Origin(RANDOM, True)
@@ -76,18 +78,30 @@ def _names(origin: _Origin, network: str) -> bool:
     return any(one["name"] == network for one in origin.foreign)
 
 
-def _foreign(name: str, licence: Licence) -> dict[str, Any]:
-    return {"name": name, "licence": licence.words, "commercial": licence.commercial}
+def _foreign(name: str, licence: Licence, *, photographs_only: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "licence": licence.words,
+        "commercial": licence.commercial,
+        "photographs_only": photographs_only,
+    }
+
+
+def _unknown(name: str) -> dict[str, Any]:
+    return _foreign(name, NOT_KNOWN, photographs_only=False)
+
+
+def _published(name: str, *, photographs_only: bool) -> dict[str, Any]:
+    return _foreign(name, LICENCES[name], photographs_only=photographs_only)
 
 
 def _noted(started_from: str) -> _Origin:
     """What a note says of the weights at the very beginning, whose record may be gone."""
     network = published_behind(started_from)
     if not network:
-        unknown = _foreign(started_from.split(",")[0], NOT_KNOWN)
-        return _Origin(f"went on from {started_from}", None, (unknown,))
-    licence = LICENCES[network]
-    return _Origin(f"began from ImageNet: {started_from}", False, (_foreign(network, licence),))
+        return _Origin(f"went on from {started_from}", None, (_unknown(started_from.split(",")[0]),))
+    foreign = _published(network, photographs_only=True)
+    return _Origin(f"began from ImageNet: {started_from}", False, (foreign,))
 
 
 def _earlier(file: str, run: Path) -> _Origin:
@@ -106,14 +120,14 @@ def _earlier(file: str, run: Path) -> _Origin:
             return _Origin(words, began["ultrasound_only"], tuple(began["foreign"]))
         if licence_of_vit(place) is MAE or MAE_FILES.fullmatch(place.name):
             words = f"began from ImageNet: {path.name} (MAE, {MAE.words})"
-            return _Origin(words, False, (_foreign(path.name, MAE),))
+            return _Origin(words, False, (_foreign(path.name, MAE, photographs_only=True),))
     words = f"went on from {path.name}, whose images no record at hand tells"
-    return _Origin(words, None, (_foreign(path.name, NOT_KNOWN),))
+    return _Origin(words, None, (_unknown(path.name),))
 
 
 def _of_card(name: str, start: Mapping[str, Any]) -> _Origin:
     """A card's own start; one from before cards named networks from elsewhere says nothing of them."""
-    unknown = [] if start["ultrasound_only"] else [_foreign(name, NOT_KNOWN)]
+    unknown = [] if start["ultrasound_only"] else [_unknown(name)]
     foreign = tuple(start.get("foreign", unknown))
     return _Origin(f"went on from {name} ({start['words']})", start["ultrasound_only"], foreign)
 
@@ -124,13 +138,15 @@ def _taught(teacher: Mapping[str, Any], run: Path) -> _Origin:
         return _Origin("taught by its own average", True)
     name = str(teacher.get("encoder") or teacher.get("name") or "a network")
     if is_imagenet(name, str(teacher.get("sha256", ""))):
-        return _Origin(f"taught by {name}, trained on ImageNet", False, (_foreign(name, LICENCES[name]),))
+        foreign = _published(name, photographs_only=True)
+        return _Origin(f"taught by {name}, trained on ImageNet", False, (foreign,))
     if name in PUBLISHED_NAMES:
-        return _Origin(f"taught by {name}", False, (_foreign(name, LICENCES[name]),))
+        foreign = _published(name, photographs_only=name in OF_PHOTOGRAPHS)
+        return _Origin(f"taught by {name}", False, (foreign,))
     if teacher.get("file"):
         earlier = _earlier(str(teacher["file"]), run)
         return _Origin(f"taught by {name} that {earlier.words}", earlier.ultrasound_only, earlier.foreign)
-    return _Origin(f"taught by {name}", None, (_foreign(name, NOT_KNOWN),))
+    return _Origin(f"taught by {name}", None, (_unknown(name),))
 
 
 def shortened(command: Sequence[str]) -> list[str]:

@@ -175,6 +175,13 @@ def _data(card: Mapping[str, Any]) -> Section:
             f"{pool['crop']}, cleaning {pool['clean'] or 'not stated'}. Kept out of it by content: "
             f"{', '.join(held) or 'no set'}. Left out: {', '.join(out) or 'nothing'}."
         )
+    seen = card["seen"]
+    after.append(
+        "No hashes of its images travel with this card, so nobody can look for a test image by it."
+        if seen is None
+        else f"Hashes of all {seen['num_images']:,} different pictures are in {seen['name']}: evaluation "
+        "looks for test images in it, pixel by pixel; a picture cannot be had from them."
+    )
     head = ["Source", "Anatomy", "Files", "Pictures", "Licence", "Commercial use"]
     return Section("What it has learnt on", head=head, rows=rows, after=after)
 
@@ -237,7 +244,8 @@ def seen_words(found: Mapping[str, Any]) -> str:
     if not found["checked"]:
         return f"not checked: {found['why']}"
     near = found["near_duplicates_in_pool"]
-    return f"{found['test_images_in_pool']:,} of {found['of']:,} test images; {near:,} more look like one"
+    alike = "near-duplicates not looked for" if near is None else f"{near:,} more look like one"
+    return f"{found['test_images_in_pool']:,} of {found['of']:,} test images; {alike}"
 
 
 def _run(card: Mapping[str, Any]) -> Section:

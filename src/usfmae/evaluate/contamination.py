@@ -1,8 +1,8 @@
 """Whether the encoder has seen the test images while it was pretrained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from usfmae.datasets.duplicates import NEAR_DUPLICATE_LIKENESS, near_duplicate_m
 from usfmae.datasets.record import Item
 from usfmae.evaluate.prepared import read_images
 from usfmae.evaluate.protocol import Task
+from usfmae.evaluate.seen_images import read_seen
 from usfmae.evaluate.start import Init
 from usfmae.images.fingerprint import content_hash, fingerprint
 from usfmae.images.read import read_frame
@@ -84,19 +85,18 @@ def check_contamination(
         that only look like one there, at least as much as least_likeness says), of, corpus_sha256, and
         first and first_near (names) where there is a match, and pools_missing where there are any; or
         checked and why. With a card, `card` besides: its name, trained_on, held_out (names), and whether the
-        task is among either.
+        task is among either. Where its pools are not all at hand and hashes of their images travel with the
+        card, those are looked in, and near_duplicates_in_pool is None: hashes cannot tell what looks alike.
     """
     if card is not None:
-        said = _said_by_card(task.name, card)
-        if pool is None:
-            return {"checked": False, "why": CARD_ONLY, "card": said}
-        return {**check_contamination(task, "pretrained", pool), "card": said}
+        return _with_card(task, pool, card)
     if init != "pretrained":
         return {"checked": False, "why": SCRATCH if init == "scratch" else IMAGENET}
     if pool is None:
         return {"checked": False, "why": NO_POOL}
-    tested = np.unique(np.concatenate([split.test for split in task.splits])).tolist()
-    seen = _equal_pixels(task, tested, pool)
+    tested = _tested(task)
+    ways = pool.ways or ((task.config.size_px, task.config.fit),)
+    seen = _equal_pixels(task, tested, ways, pool.content_hashes.__contains__)
     others = sorted(set(tested) - set(seen))
     with ThreadPoolExecutor() as threads:
         thumbs = list(threads.map(_fingerprint, [task.items[index] for index in others]))
@@ -121,10 +121,43 @@ def check_contamination(
     return found
 
 
-def _said_by_card(task: str, card: WeightsCard) -> dict[str, Any]:
+def _with_card(task: Task, pool: PretrainingPool | None, card: WeightsCard) -> dict[str, Any]:
+    """As `check_contamination`, of weights with a card: by the pools at hand if they are all that it names,
+    else by the hashes that travel with it."""
+    given = () if pool is None else pool.sha256.split(" + ")
+    missing = [one["folder"] for one in card.pools if one["sha256"] not in given]
+    unknown = list(card.of_unknown_images)
+    images = read_seen(card) if missing else None
+    found: dict[str, Any] = {"checked": False, "why": CARD_ONLY}
+    if images is not None:
+        tested = _tested(task)
+        seen = _equal_pixels(task, tested, images.ways, images.holds)
+        found = {
+            "checked": True,
+            "test_images_in_pool": len(seen),
+            "near_duplicates_in_pool": None,
+            "of": len(tested),
+            "corpus_sha256": " + ".join(one["sha256"] for one in card.pools),
+            **({"pools_missing": unknown} if unknown else {}),
+            **({"first": task.items[seen[0]].name} if seen else {}),
+        }
+    elif pool is not None:
+        found = check_contamination(
+            task, "pretrained", replace(pool, missing=(*pool.missing, *missing, *unknown))
+        )
+    clean = found["checked"] and not found["test_images_in_pool"] and "pools_missing" not in found
+    return {**found, "card": _said_by_card(task.name, card, warn=not clean)}
+
+
+def _tested(task: Task) -> list[int]:
+    tested: list[int] = np.unique(np.concatenate([split.test for split in task.splits])).tolist()
+    return tested
+
+
+def _said_by_card(task: str, card: WeightsCard, *, warn: bool) -> dict[str, Any]:
     named = task != OWN_IMAGES
     trained_on, held_out = named and task in card.trained_on, named and task in card.held_out
-    if trained_on:
+    if trained_on and warn:
         log.warning(
             "%s was trained on images of %s, says its card%s",
             card.name,
@@ -142,12 +175,14 @@ def _said_by_card(task: str, card: WeightsCard) -> dict[str, Any]:
     }
 
 
-def _equal_pixels(task: Task, tested: list[int], pool: PretrainingPool) -> list[int]:
+def _equal_pixels(
+    task: Task, tested: list[int], ways: Iterable[tuple[int, Fit]], holds: Callable[[str], bool]
+) -> list[int]:
     """The test images whose hashes are in the pool, ascending."""
     seen: set[int] = set()
-    for size_px, fit in pool.ways or ((task.config.size_px, task.config.fit),):
+    for size_px, fit in ways:
         whole = _whole_images(task, tested, size_px=size_px, fit=fit)
-        seen |= {index for index in tested if content_hash(whole[index]) in pool.content_hashes}
+        seen |= {index for index in tested if holds(content_hash(whole[index]))}
     return sorted(seen)
 
 

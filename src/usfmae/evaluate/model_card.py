@@ -49,7 +49,8 @@ def read_run(run: Path) -> dict[str, Any]:
 
 
 def read_pools(record: Mapping[str, Any], corpora: Sequence[Path]) -> list[dict[str, Any]]:
-    """The records of every corpus that a run has seen, also those of the runs it went on from.
+    """The records of every corpus that a run has seen, also those of the runs it went on from; `folder` is
+    the name of its folder, `place` where that is on this machine.
 
     Args:
         record: the content of run.json.
@@ -63,13 +64,13 @@ def read_pools(record: Mapping[str, Any], corpora: Sequence[Path]) -> list[dict[
         if not (folder / CORPUS_FILE).is_file():
             raise CorpusError(f"{folder}: is no corpus (no {CORPUS_FILE})")
         content = read_json(folder / CORPUS_FILE)
-        given[content["sha256"]] = {**content, "folder": folder.name}
+        given[content["sha256"]] = {**content, "folder": folder.name, "place": str(folder)}
     found = []
     for pool in record.get("pools_seen") or [record["corpus"]]:
         there = Path(pool["folder"]) / CORPUS_FILE
         content = given.get(pool["sha256"])
         if content is None and there.is_file():
-            content = {**read_json(there), "folder": there.parent.name}
+            content = {**read_json(there), "folder": there.parent.name, "place": pool["folder"]}
         if content is None or content["sha256"] != pool["sha256"]:
             raise CorpusError(
                 f"{pool['folder']}: the corpus that the run has seen (SHA-256 {pool['sha256'][:12]}) is "
@@ -92,6 +93,7 @@ def make_card(
     network: str,
     input_spec: InputSpec,
     numbers: Sequence[Mapping[str, Any]],
+    seen: Mapping[str, Any] | None,
     least_cosine: float,
     made_by: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -108,6 +110,7 @@ def make_card(
         network: its name, as `--encoder` has it.
         input_spec: what it wants to see.
         numbers: from `card_numbers`.
+        seen: from `seen_images.write_seen`.
         least_cosine: between embeddings in half and in full precision, over drawn pictures.
         made_by: of the card itself.
     """
@@ -138,6 +141,7 @@ def make_card(
         "start": start,
         "trained_on": sorted({entry["dataset"] or entry["name"] for entry in sources}),
         "held_out": held_out,
+        "seen": seen,
         "data": {
             "num_images": sum(pool["num_images"] for pool in pools),
             "num_groups": sum(pool["num_groups"] for pool in pools),

@@ -21,7 +21,9 @@ from usfmae.models.encoders import PUBLISHED_NAMES, CnnName
 from usfmae.models.shipped import card_of, weights_named
 
 NO_ULTRASOUND = "not pretrained on ultrasound here"
+BY_HASH = "by the hashes of its card; near-duplicates were not looked for"
 HELD_OUT = "held out, says the card of its weights"
+PARTLY = "its card names this set among both, what it was trained on and what was held out"
 NOT_AT_HAND = "what it was pretrained on is not at hand"
 
 NO_IMAGENET = "it is none of the published ImageNet files, and what it was pretrained on is not known"
@@ -55,6 +57,9 @@ class Seen:
 
     own_card: bool = field(default=False, kw_only=True)
     """Whether it is the card beside the weights that names the set."""
+
+    by_hash: bool = field(default=False, kw_only=True)
+    """Whether it was looked for by the hashes that travel with the card, which tell equal pixels alone."""
 
 
 def look_for_test_images(
@@ -101,6 +106,8 @@ def _seen(
     record = check_contamination(task_of(cell), "pretrained", pool, card=card)
     if not record["checked"]:
         said = record["card"]
+        if said["task_held_out"] and said["task_trained_on"]:
+            return Seen(cell, "unchecked", PARTLY)
         if said["task_held_out"]:
             return Seen(cell, "held out")
         if said["task_trained_on"]:
@@ -112,7 +119,8 @@ def _seen(
         "unchecked" if missing else "looked for",
         f"part of its pool is not at hand ({', '.join(missing)})" if missing else "",
         num_exact=record["test_images_in_pool"],
-        num_near=record["near_duplicates_in_pool"],
+        num_near=record["near_duplicates_in_pool"] or 0,
+        by_hash=record["near_duplicates_in_pool"] is None,
         num_images=record["of"],
         first=record.get("first", ""),
     )
@@ -160,7 +168,7 @@ def refuse_contamination(plan: Plan, seen: Iterable[Seen], *, unfinished: Iterab
 
 def _may_be_named(one: Seen) -> bool:
     """Whether it lacks a pool that `--corpus` can name: a published encoder is not vouched for by ours."""
-    return one.why == NOT_AT_HAND or one.num_images > 0
+    return one.why in (NOT_AT_HAND, PARTLY) or one.num_images > 0
 
 
 def seen_words(seen: Sequence[Seen]) -> dict[str, dict[str, str]]:
@@ -209,7 +217,9 @@ def seen_sentences(seen: Sequence[Seen]) -> list[str]:
 def _words(ones: Sequence[Seen]) -> str:
     exact, near, images = _counts(ones)
     said: list[str] = []
-    if exact or near:
+    if any(one.by_hash and one.kind == "looked for" for one in ones):
+        said.append(f"{exact:,} exact of {images:,} test images, {BY_HASH}")
+    elif exact or near:
         said.append(f"{exact:,} exact, {near:,} near-duplicates of {images:,} test images")
     elif any(one.kind == "looked for" for one in ones):
         said.append("clean")

@@ -143,7 +143,8 @@ def _contaminated(entries: Sequence[Entry]) -> list[str]:
                     f"of {entry.task}, split {result['split']['name']}, while it was pretrained: its numbers "
                     "there are no evidence"
                 ] = None
-            if (card := found.get("card")) and card["task_trained_on"] and not card["task_held_out"]:
+            card = None if found.get("checked") else found.get("card")
+            if card and card["task_trained_on"] and not card["task_held_out"]:
                 said[
                     f"{entry.encoder} was trained on images of {entry.task}, says the card of its weights: "
                     "its numbers there are no evidence"

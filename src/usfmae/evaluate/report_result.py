@@ -265,6 +265,8 @@ def notes_list(record: dict[str, Any]) -> str:
         if (near := found.get("near_duplicates_in_pool")) is not None:
             which = f" (first: {found['first_near']})" if found.get("first_near") else ""
             contamination += f" {near} more look like an image there{which}."
+        elif "near_duplicates_in_pool" in found:
+            contamination += " Near-duplicates were not looked for: the pool is known by its hashes."
         if missing := found.get("pools_missing"):
             contamination += (
                 f" Not compared with {len(missing)} more pool(s) that the encoder has seen, which are not at "
