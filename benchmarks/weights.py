@@ -11,13 +11,18 @@ Run:  USFMAE_DATA=... python benchmarks/weights.py labels|devices --encoder NAME
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from comparison import CNNS
 from usfmae.base.files import write_text
 from usfmae.cli.main import main as usfmae
+from usfmae.evaluate.embedder import load
+from usfmae.evaluate.start import encoder_of
+from usfmae.models.shipped import weights_named
 
 LABEL_RATIOS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -44,7 +49,33 @@ def devices_plan(epochs: float) -> dict[str, Any]:
     return {"tasks": [{"name": "bus-bra", "settings": settings, "folds": tested}], "ways": ways}
 
 
+def from_scratch(weights: str) -> dict[str, Any]:
+    """The plan's entry of the network of some weights from a random start, at the same input.
+
+    A ViT takes its shape from the weights by `like`; a convolutional network has its own and is told the side
+    and the channels of the input.
+
+    Args:
+        weights: as a plan has them; {task}, {split} and {seed} may stand in them, and the first there is, is
+            looked at.
+    """
+    found = weights
+    if "{" in weights:
+        pattern = Path(re.sub(r"{\w+}", "*", weights))
+        there = sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+        if not there:
+            raise SystemExit(f"{weights}: there are no such weights")
+        found = str(there[0])
+    network = encoder_of(weights_named(found), None)
+    if network == "vit":
+        return {"name": "scratch", "weights": "scratch", "like": weights}
+    spec = load(found).input_spec
+    settings = [f"image_px={spec.size_px[0]}", f"network.channels={spec.channels}"]
+    return {"name": "scratch", "encoder": network, "weights": "scratch", "settings": settings}
+
+
 BALANCED = ["balanced=true"]
+EFFICIENTNET = next(cnn for cnn in CNNS if cnn.get("weights") == "imagenet")
 
 
 def main() -> None:
@@ -61,14 +92,8 @@ def main() -> None:
     chosen = parser.parse_args()
     named = [dict(zip(("name", "weights"), pair.split("=", 1), strict=True)) for pair in chosen.encoder]
     rivals = [
-        {"name": "scratch", "weights": "scratch", "like": named[0]["weights"]},
-        {
-            "name": "EfficientNet-Lite0 ImageNet",
-            "encoder": "efficientnet-lite0",
-            "weights": "imagenet",
-            "licence": "Apache-2.0",
-            "settings": [f"image_px={chosen.cnn_px}"],
-        },
+        from_scratch(named[0]["weights"]),
+        {**EFFICIENTNET, "settings": [f"image_px={chosen.cnn_px}"]},
     ]
     plan = labels_plan() if chosen.study == "labels" else devices_plan(chosen.fine_epochs)
     ways = [way for way in plan["ways"] if not (chosen.frozen_only and way["method"] == "finetune")]
