@@ -112,19 +112,20 @@ def _weights(card: Mapping[str, Any]) -> Section:
         ["Standardised by", f"(x - {_listed(spec['mean'])}) / {_listed(spec['std'])}, x in 0 to 1"],
         ["File", f"{file['name']}, {file['bytes'] / 1e6:.1f} MB, {file['numbers']}"],
         ["SHA-256", file["sha256"]],
-        ["Made from", f"{_taken(file)}, fp32, SHA-256 {file['made_from_sha256']}"],
+        ["Made from", f"{_taken(card)}, fp32, SHA-256 {file['made_from_sha256']}"],
         ["Least cosine to fp32", f"{file['least_cosine_to_fp32']:.9f} over embeddings of drawn pictures"],
     ]
     return Section("The network", head=["", ""], rows=rows)
 
 
-def _taken(file: Mapping[str, Any]) -> str:
+def _taken(card: Mapping[str, Any]) -> str:
     """Which weights of the run were taken."""
-    average = file["average"]
+    source, average = card["file"]["made_from"], card["file"]["average"]
     if average is None:
-        return f"{file['made_from']}, the weights after the last step of the run"
+        return f"{source}, the weights after the last step of the run"
     kept = "" if average["decay"] is None else f" ({average['decay']:g} of it stays in a step of 256 images)"
-    return f"{file['made_from']}, the moving average of the run's weights{kept}"
+    moments = "; running statistics are of the last step" if "cnn" in card["network"] else ""
+    return f"{source}, the moving average of the run's weights{kept}{moments}"
 
 
 def _licence(card: Mapping[str, Any]) -> Section:
