@@ -5,9 +5,10 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
 from usfmae.base.errors import WeightsError
-from usfmae.base.input_spec import IMAGENET_INPUT
-from usfmae.models.cnn_weights import LITE_INPUT, imagenet_file, load_cnn
+from usfmae.base.input_spec import IMAGENET_INPUT, InputSpec
+from usfmae.models.cnn_weights import LITE_INPUT, imagenet_file, load_cnn, load_cnn_into, read_cnn, stem_of
 from usfmae.models.encoders import CNN_NAMES, CnnConfig, build_cnn, start_cnn
+from usfmae.models.weights import save_encoder
 
 CLASSIFIER = {
     "resnet-50": "fc",
@@ -73,6 +74,30 @@ def test_a_grey_file_stays_grey(tmp_path):
     torch.save(published("resnet-50", channels=1)[1], tmp_path / "net.pth")
     loaded = load_cnn(tmp_path / "net.pth", "resnet-50", image_px=96)
     assert (loaded.input_spec.channels, loaded.input_spec.image_px) == (1, 96)
+
+
+@pytest.mark.parametrize("name", CNN_NAMES)
+def test_the_stem_is_the_one_tensor_whose_shape_follows_the_channels(name):
+    with torch.device("meta"):
+        grey, colour = (build_cnn(CnnConfig(name=name, channels=num)).state_dict() for num in (1, 3))
+    assert [key for key in grey if grey[key].shape != colour[key].shape] == [stem_of(name)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_run_in_colour_is_told_by_its_stem_though_its_file_is_sorted_by_name(channels, tmp_path):
+    network, state = published("efficientnet-lite0", channels=channels)
+    file, spec = tmp_path / "weights.safetensors", InputSpec(image_px=32, channels=channels)
+    save_encoder(file, network, input_spec=spec)
+    loaded = load_cnn(file, "efficientnet-lite0")
+    assert loaded.input_spec == spec
+    assert all(torch.equal(value, state[key]) for key, value in loaded.encoder.state_dict().items())
+    grey = build_cnn(CnnConfig(name="efficientnet-lite0"))
+    read = read_cnn(file, "efficientnet-lite0")
+    report = load_cnn_into(grey, read, decoder=torch.nn.Identity(), input_spec=InputSpec(image_px=32))
+    folded = {"_conv_stem.weight": "3 channels folded into 1"}
+    assert report.resized == (folded if channels == 3 else {})
+    by_hand = state["_conv_stem.weight"].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(grey.state_dict()["_conv_stem.weight"], by_hand)
 
 
 def test_only_efficientnet_lite_has_weights_at_hand():

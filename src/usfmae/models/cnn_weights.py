@@ -10,6 +10,7 @@ import importlib.util
 import json
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -179,8 +180,8 @@ def read_cnn(path: Path, name: CnnName) -> CnnFile:
     tensors = {_torchvision_name(key.removeprefix("module.")): value for key, value in state.items()}
     dropped = {key: "classifier of ImageNet" for key in tensors if re.match(CLASSIFIER[name], key)}
     given = {_our_name(name, key): value for key, value in tensors.items() if key not in dropped}
-    first = next((v for v in given.values() if v.ndim == 4), None)
-    channels = 3 if first is None else first.shape[1]
+    stem = given.get(stem_of(name))
+    channels = 3 if stem is None or stem.ndim != 4 else stem.shape[1]
     if stated is not None:
         about = json.loads(metadata[FORMAT])
         spec, notes = make_config(InputSpec, about["input_spec"]), about["notes"]
@@ -244,9 +245,9 @@ def load_cnn_into(
     resized: dict[str, str] = {}
     tensors = dict(file.tensors)
     if (config.channels, file.channels) == (1, 3):
-        first = next(name for name, value in tensors.items() if value.ndim == 4)
-        tensors[first] = _folded(tensors[first], file, input_spec)
-        resized[first] = "3 channels folded into 1"
+        stem = stem_of(file.name)
+        tensors[stem] = _folded(tensors[stem], file, input_spec)
+        resized[stem] = "3 channels folded into 1"
     numbers = _checked(encoder, replace(file, tensors=tensors))
     encoder.load_state_dict(numbers)
     dropped = file.dropped | {
@@ -254,6 +255,15 @@ def load_cnn_into(
     }
     loaded = tuple(name for name in numbers if name in file.tensors and name not in resized)
     return LoadReport(loaded, resized, dropped, tuple(MAE_DECODER + name for name in decoder.state_dict()))
+
+
+@lru_cache
+def stem_of(name: CnnName) -> str:
+    """The name of a network's first convolution, which sees the channels; in safetensors, whose names are
+    sorted, it need not be the first."""
+    with torch.device("meta"):
+        encoder = build_cnn(CnnConfig(name=name))
+    return next(key for key, value in encoder.state_dict().items() if value.ndim == 4)
 
 
 def _folded(weight: Tensor, file: CnnFile, target: InputSpec) -> Tensor:
