@@ -124,8 +124,7 @@ def _taken(card: Mapping[str, Any]) -> str:
     if average is None:
         return f"{source}, the weights after the last step of the run"
     kept = "" if average["decay"] is None else f" ({average['decay']:g} of it stays in a step of 256 images)"
-    moments = "; running statistics are of the last step" if "cnn" in card["network"] else ""
-    return f"{source}, the moving average of the run's weights{kept}{moments}"
+    return f"{source}, the moving average of the run's weights{kept}"
 
 
 def _licence(card: Mapping[str, Any]) -> Section:
