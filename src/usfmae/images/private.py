@@ -8,6 +8,7 @@ Inside, text is filled, looked for again, and a frame that keeps any is not to b
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Bool
 
 from usfmae.images.clean import CleanConfig, Cleaned, clean_frame
 from usfmae.images.frame import Frame
@@ -41,21 +42,29 @@ def without_identity(
     """
     if config.mode == "none":
         config = config.model_copy(update={"mode": "ours"})
-    seen = frame
-    if sector is not None and sector.kind != "whole":
-        pixels = frame.pixels.copy()
-        pixels[~sector.mask] = 0
-        seen = replace(frame, pixels=pixels)
     inside = None if sector is None else sector.mask
+    echo = None if sector is None or sector.kind == "whole" else sector.mask
+    seen = _blackened_but(frame, echo)
     filled = np.zeros((frame.height, frame.width), bool)
     for _ in range(ROUNDS):
         cleaned = clean_frame(seen, config=config, sector=inside, static=static)
+        marked = cleaned.mask if echo is None else cleaned.mask & echo
         if cleaned.flags:
-            return Cleaned(seen, filled | cleaned.mask, cleaned.flags)
-        seen, filled = cleaned.frame, filled | cleaned.mask
+            return Cleaned(seen, filled | marked, cleaned.flags)
+        # What is filled on the border of the echo may reach a pixel beyond it.
+        seen, filled = _blackened_but(cleaned.frame, echo), filled | marked
         if not any(_can_be_read(box, frame) for box in find_marks(seen.pixels, sector=inside).boxes):
             return Cleaned(seen, filled, ())
     return Cleaned(seen, filled, ("may_identify",))
+
+
+def _blackened_but(frame: Frame, echo: Bool[np.ndarray, "h w"] | None) -> Frame:
+    """Black where no echo is; as it is where nobody knows."""
+    if echo is None:
+        return frame
+    pixels = frame.pixels.copy()
+    pixels[~echo] = 0
+    return replace(frame, pixels=pixels)
 
 
 def _can_be_read(box: MarkBox, frame: Frame) -> bool:
