@@ -48,6 +48,8 @@ def test_what_is_damaged_is_said_and_the_rest_is_listed(shelf, tmp_path, capsys)
 
 
 def test_where_nothing_ships_it_says_what_to_do(shelf, capsys):
+    assert main(["weights"]) == 0
+    assert f"{shelf} is no folder: give a run folder or a file with --weights" in capsys.readouterr().out
     shelf.mkdir()
     assert main(["weights"]) == 0
     assert f"{shelf} holds no weights: give a run folder or a file with --weights" in capsys.readouterr().out

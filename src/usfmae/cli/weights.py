@@ -32,7 +32,9 @@ def weights(
         mark = " (taken where none is named)" if one["default"] else ""
         typer.echo(f"{one['name']}{mark}: {one.get('summary') or 'cannot be used: ' + str(one['error'])}")
     if not names:
+        folder = shipped_folder()
+        found = "holds no weights" if folder.is_dir() else "is no folder"
         typer.echo(
-            f"{shipped_folder()} holds no weights: give a run folder or a file with --weights; `usfmae card` "
-            "makes named ones of a run"
+            f"{folder} {found}: give a run folder or a file with --weights; `usfmae card` makes named ones "
+            "of a run"
         )

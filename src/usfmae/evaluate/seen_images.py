@@ -116,10 +116,15 @@ def read_seen(card: WeightsCard) -> SeenImages | None:
     if said is None:
         return None
     file = card.folder / said["name"]
-    if not file.is_file() or file_sha256(file) != said["sha256"]:
+    mend = "install the package again, or make the files anew with `usfmae card`"
+    if not file.is_file():
+        raise WeightsError(f"{file}: is missing; the card of {card.name} names it", hint=mend)
+    found = file_sha256(file)
+    if found != said["sha256"]:
         raise WeightsError(
-            f"{file}: is missing, damaged or another file than the card of {card.name} names",
-            hint="install the package again, or make the files anew with `usfmae card`",
+            f"{file}: is damaged or another file than the card of {card.name} names "
+            f"(SHA-256 {found[:12]}..., on the card {said['sha256'][:12]}...)",
+            hint=mend,
         )
     ways = tuple((int(side), fit) for side, fit in said["ways"])
     return SeenImages(np.load(file, allow_pickle=False).astype(np.uint64), ways)
