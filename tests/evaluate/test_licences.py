@@ -74,7 +74,8 @@ def test_a_user_reads_the_licence_in_the_result(fake_bus_bra, tmp_path, capsys):
     assert (result["encoder"], result["init"], result["licence"]) == ("usf-mae", "pretrained", "MIT")
     assert capsys.readouterr().err.count("usf-mae: weights under MIT") == 1
     page = (tmp_path / "knn/report.html").read_text()
-    assert page.count("Licence of the weights") == 1
+    assert page.count("Licence of the weights: MIT.") == 1
+    assert "<dt>Epochs</dt>" not in page
 
 
 @pytest.mark.parametrize("name", ["mae_pretrain_vit_base.pth", "mae_visualize_vit_large_ganloss.pth"])

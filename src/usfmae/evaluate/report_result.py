@@ -54,16 +54,17 @@ def facts_list(result: ResultFolder) -> str:
         "Validation": f"{count(split.get('num_val'))} images",
         "Tested on": f"{count(record.get('num_images'))} images of {count(record.get('num_patients'))} "
         f"{escape(result.groups)}",
-        "Epochs": str(record.get("epochs", UNKNOWN)),
+        **({} if (epochs := record.get("epochs")) is None else {"Epochs": str(epochs)}),
         "Seed": str(record.get("seed", UNKNOWN)),
         "Time": duration(record.get("seconds")),
         "Peak memory": f"{number(record.get('peak_memory_gb'), 2)} GB",
         "Weights": f"<code>{escape(str(record.get('weights_sha256') or 'random start')[:12])}</code>",
-        **({"Licence of the weights": escape(str(words))} if (words := record.get("licence")) else {}),
         "Split hash": f"<code>{escape(str(split.get('sha256', UNKNOWN))[:12])}</code>",
     }
     shown = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
-    return f'<dl class="facts">{shown}</dl>'
+    words = record.get("licence")
+    licence = f"<p>Licence of the weights: {escape(str(words))}.</p>" if words else ""
+    return f'<dl class="facts">{shown}</dl>{licence}'
 
 
 def _metric_table(result: ResultFolder) -> str:
