@@ -177,7 +177,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=540, help="of processor time for each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    known = [UNTRAINED, *VARIANTS]
+    parser.add_argument("--only", nargs="+", default=known, choices=known)
     parser.add_argument("--draws", type=int, default=2, help="of a tenth of the labels")
     parser.add_argument("--few-epochs", type=float, default=24, help="over a tenth of the labels")
     chosen = parser.parse_args()
@@ -188,7 +189,7 @@ def main() -> None:
         write_json(measured, seconds_per_image(corpus))
     cost = read_json(measured)
     cell = out / "cells" / "untouched.json"
-    if not cell.exists():
+    if UNTRAINED in chosen.only and not cell.exists():
         figures = together(
             judged("imagenet", "efficientnet-lite0", data),
             few_labels(
@@ -201,7 +202,7 @@ def main() -> None:
         for name in chosen.only:
             short = "".join(c if c.isalnum() else "-" for c in name)
             cell, run = out / "cells" / f"{short}-{seed}.json", out / "runs" / f"{short}-{seed}"
-            if cell.exists():
+            if name == UNTRAINED or cell.exists():
                 continue
             recipe, _, start = VARIANTS[name]
             epochs = round(chosen.seconds / cost[name] / len(corpus), 2)

@@ -75,9 +75,9 @@ def kill_one(run: subprocess.Popen[bytes], draw: random.Random) -> None:
     draw.choice(ranks).kill()
 
 
-def wait_for_step(run: subprocess.Popen[bytes], out: Path, step: int) -> None:
+def wait_for_step(run: subprocess.Popen[bytes], out: Path, step: int, *, limit_s: float = LIMIT_S) -> None:
     """Until a step is logged; a run that ends before is a failure."""
-    until = time.monotonic() + LIMIT_S
+    until = time.monotonic() + limit_s
     while max((done for done, _ in losses(out)), default=0) < step:
         if run.poll() is not None or time.monotonic() > until:
             sys.exit(f"the run ended or hung before step {step} (exit status {run.poll()})")

@@ -1,12 +1,14 @@
-"""What docs/results/weights.md holds of an encoder besides the comparison.
+"""What docs/results/weights.md holds of an encoder.
 
+    compare   fine-tuned with all and a tenth of the labels, and frozen, all at one budget
     labels    linear probes with 1 to 100 % of the labels, several draws; the comparison's page has the figure
     devices   BUS-BRA with one device left out at a time: neighbours, linear probe and fine-tuning
 
-Both are plans for `usfmae evaluate compare` with the encoders named, the first one's network from scratch,
-and EfficientNet-Lite0 as ImageNet left it. Resumable: the same command goes on.
+All are plans for `usfmae evaluate compare` with the encoders named, their networks from scratch (in `labels`
+and `devices` the first one's alone), and EfficientNet-Lite0 as ImageNet left it. Resumable: the same command
+goes on.
 
-Run:  USFMAE_DATA=... python benchmarks/weights.py labels|devices --encoder NAME=WEIGHTS [...] --out OUT
+Run:  USFMAE_DATA=... python benchmarks/weights.py STUDY --encoder NAME=WEIGHTS [--encoder ...] --out OUT
 """
 
 import argparse
@@ -27,7 +29,20 @@ from usfmae.models.shipped import weights_named
 LABEL_RATIOS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
-def labels_plan() -> dict[str, Any]:
+def compare_plan(epochs: float) -> dict[str, Any]:
+    """All labels, and four times the epochs over a tenth of them; one thread, so that cells can be made side
+    by side and are the same wherever they are made."""
+    ways: list[dict[str, Any]] = [
+        {"method": "finetune", "settings": [f"epochs={epochs:g}", "threads=1"]},
+        {"method": "finetune", "label_ratio": 0.1, "settings": [f"epochs={4 * epochs:g}", "threads=1"]},
+        {"method": "knn"},
+        {"method": "linear-probe"},
+        {"method": "linear-probe", "label_ratio": 0.1},
+    ]
+    return {"tasks": [{"name": "bus-bra"}, {"name": "mmotu-2d"}], "ways": ways}
+
+
+def labels_plan(_epochs: float) -> dict[str, Any]:
     """Linear probes with ever more labels; every seed draws others."""
     ways = [{"method": "linear-probe", "label_ratio": ratio, "settings": BALANCED} for ratio in LABEL_RATIOS]
     return {"tasks": [{"name": "bus-bra"}, {"name": "mmotu-2d"}], "ways": ways}
@@ -67,21 +82,32 @@ def from_scratch(weights: str) -> dict[str, Any]:
             raise SystemExit(f"{weights}: there are no such weights")
         found = str(there[0])
     network = encoder_of(weights_named(found), None)
+    name = f"{CALLED.get(network, network)} scratch"
     if network == "vit":
-        return {"name": "scratch", "weights": "scratch", "like": weights}
+        return {"name": name, "weights": "scratch", "like": weights}
     spec = load(found).input_spec
     settings = [f"image_px={spec.size_px[0]}", f"network.channels={spec.channels}"]
-    return {"name": "scratch", "encoder": network, "weights": "scratch", "settings": settings}
+    return {"name": name, "encoder": network, "weights": "scratch", "settings": settings}
 
 
+def scratch_rivals(weights: list[str]) -> list[dict[str, Any]]:
+    """Each network of some weights once, as the first of its kind has it."""
+    rivals: dict[str, dict[str, Any]] = {}
+    for one in map(from_scratch, weights):
+        rivals.setdefault(one["name"], one)
+    return list(rivals.values())
+
+
+CALLED = {"vit": "ViT", "efficientnet-lite0": "EfficientNet-Lite0"}
 BALANCED = ["balanced=true"]
 EFFICIENTNET = next(cnn for cnn in CNNS if cnn.get("weights") == "imagenet")
+PLANS = {"compare": compare_plan, "labels": labels_plan, "devices": devices_plan}
 
 
 def main() -> None:
     """Write the plan and run what is missing of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("study", choices=("labels", "devices"))
+    parser.add_argument("study", choices=tuple(PLANS))
     parser.add_argument("--encoder", action="append", required=True, metavar="NAME=WEIGHTS")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fine-epochs", type=float, default=6)
@@ -91,11 +117,9 @@ def main() -> None:
     parser.add_argument("--frozen-only", action="store_true", help="without fine-tuning")
     chosen = parser.parse_args()
     named = [dict(zip(("name", "weights"), pair.split("=", 1), strict=True)) for pair in chosen.encoder]
-    rivals = [
-        from_scratch(named[0]["weights"]),
-        {**EFFICIENTNET, "settings": [f"image_px={chosen.cnn_px}"]},
-    ]
-    plan = labels_plan() if chosen.study == "labels" else devices_plan(chosen.fine_epochs)
+    rivals = scratch_rivals([one["weights"] for one in named[: None if chosen.study == "compare" else 1]])
+    rivals.append({**EFFICIENTNET, "settings": [f"image_px={chosen.cnn_px}"]})
+    plan = PLANS[chosen.study](chosen.fine_epochs)
     ways = [way for way in plan["ways"] if not (chosen.frozen_only and way["method"] == "finetune")]
     plan |= {"encoders": [*named, *rivals], "ways": ways, "seeds": chosen.seeds}
     out = chosen.out / chosen.study

@@ -26,7 +26,7 @@ def study(monkeypatch):
 
 def test_a_vit_from_scratch_has_the_shape_of_the_first_encoder(study, tmp_path):
     file = put_on_shelf(tmp_path / "fold-1")
-    assert study.from_scratch(str(file)) == {"name": "scratch", "weights": "scratch", "like": str(file)}
+    assert study.from_scratch(str(file)) == {"name": "ViT scratch", "weights": "scratch", "like": str(file)}
     pattern = str(tmp_path / "{split}" / file.name)
     assert study.from_scratch(pattern)["like"] == pattern
     with pytest.raises(SystemExit, match="there are no such weights"):
@@ -38,6 +38,11 @@ def test_a_convolutional_network_from_scratch_is_that_network_at_the_same_input(
     start_cnn(cnn, torch.Generator().manual_seed(0))
     file = tmp_path / "weights.safetensors"
     save_encoder(file, cnn, input_spec=InputSpec(image_px=SIDE, channels=3))
+    vits = [str(put_on_shelf(tmp_path / name)) for name in ("one", "two")]
+    rivals = study.scratch_rivals([vits[0], str(file), vits[1]])
+    assert [(rival["name"], rival.get("like")) for rival in rivals] == [
+        ("ViT scratch", vits[0]), ("EfficientNet-Lite0 scratch", None),
+    ]  # fmt: skip
     made = PlanEncoder(**study.from_scratch(str(file)))
     assert (made.encoder, made.weights, made.like) == ("efficientnet-lite0", "scratch", None)
     way = METHODS["linear-probe"]
