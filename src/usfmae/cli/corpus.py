@@ -1,4 +1,4 @@
-"""`usfmae corpus build | verify | show | audit`."""
+"""`usfmae corpus build | simulate | verify | show | audit`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -80,6 +80,26 @@ def build(
         overwrite=overwrite,
     )
     typer.echo(f"{out}: {len(corpus)} images from {len(sources)} sources in {corpus.record['seconds']:.0f} s")
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="New folder of PNG files, for --images of `corpus build`.")],
+    patients: Annotated[int, typer.Option(min=1, help="Simulated people.")] = 250,
+    planes: Annotated[int, typer.Option(min=1, help="Images of each.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Other people with every seed.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; all cores when not given.")] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Draw unlabelled B-mode images of simulated tissue, as a source of a small pool."""
+    from usfmae.images.simulate.dataset import write_simulated_dataset
+
+    drawn = write_simulated_dataset(
+        out, num_patients=patients, images_per_patient=planes, seed=seed, labelled=False, workers=workers,
+        overwrite=overwrite,
+    )  # fmt: skip
+    typer.echo(f"{out}: {len(drawn)} images of {patients} simulated patients")
+    typer.echo(f"go on with: usfmae corpus build --images {out} --images YOURS --out CORPUS")
 
 
 @app.command()
