@@ -86,10 +86,11 @@ def pool_without(
     data: Path,
     *,
     free: bool = False,
+    simulated: Path | None = None,
 ) -> Path:
     """The unlabelled pool with all images of all tasks but the tested ones and what looks like them.
 
-    With `free` only what is freely licensed.
+    With `free` only what is freely licensed; with `simulated` the frames of that folder too.
     """
     folder = out / "corpora" / name
     record = folder / "corpus.json"
@@ -100,6 +101,8 @@ def pool_without(
         for place, (card, licence, anatomy) in UNLABELLED.items()
         if (data / place).is_dir() and not (free and place in UNCLEAR)
     ]
+    if simulated is not None:
+        sources.append(Source("simulated", simulated, None, "CC0-1.0", "simulated"))
     held = []
     for task_name, task in tasks.items():
         test = tested.get(task_name, np.array([], dtype=np.int64))
@@ -131,6 +134,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--frozen-only", action="store_true", help="without fine-tuning")
     parser.add_argument("--free", action="store_true", help="a pool of freely licensed images only")
+    parser.add_argument(
+        "--simulated", type=Path, help="frames of `usfmae corpus simulate`, as one more source"
+    )
     parser.add_argument("--pool-only", action="store_true", help="build the pools and stop")
     parser.add_argument(
         "--set", dest="settings", nargs="*", default=[], help="further settings of pretraining"
@@ -151,7 +157,8 @@ def main() -> None:
     settings = [f"epochs={chosen.epochs}", *chosen.settings]
     watched = [word for name in TASKS for word in ("--watch", f"{name}={data / name}")]
     for name, tested in wanted.items():
-        corpus, run = pool_without(tested, tasks, out, name, data, free=chosen.free), out / "runs" / name
+        run = out / "runs" / name
+        corpus = pool_without(tested, tasks, out, name, data, free=chosen.free, simulated=chosen.simulated)
         if not chosen.pool_only and not (run / "weights.safetensors").exists():
             words = ["pretrain", chosen.recipe, "--corpus", str(corpus), "--out", str(run), *watched]
             words += [word for setting in settings for word in ("--set", setting)]
