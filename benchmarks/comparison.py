@@ -5,7 +5,8 @@ without near-duplicates of them), then everything is compared by `usfmae evaluat
 and attentive probe, fine-tuning with a tenth and all of the labels, several seeds. With `--shared` one pool
 leaves out the test images of all splits at once, which is BUS-BRA as a whole, so that one encoder serves all
 splits: less compute, a smaller pool, and no test image seen either. What is watched while pretraining are the
-validation images of each task's first split; nothing is chosen by it.
+validation images of each task's first split; nothing is chosen by it. `--groups 2` is between the two: half
+of BUS-BRA's folds stay out of either pool, and MMOTU-2D's test images out of both.
 
 Resumable: pools stand in OUT/corpora, runs in OUT/runs, cells in OUT/comparison; the same command goes on.
 
@@ -25,7 +26,6 @@ from usfmae.cli.main import main as usfmae
 from usfmae.corpus.build import build_corpus
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.sources import Source
-from usfmae.datasets.registry import get_card
 from usfmae.evaluate.protocol import Task, TaskConfig, load_task
 from usfmae.pretrain.run import RUN_FILE
 
@@ -106,11 +106,10 @@ def pool_without(
     held = []
     for task_name, task in tasks.items():
         test = tested.get(task_name, np.array([], dtype=np.int64))
-        rest = np.setdiff1d(np.arange(len(task.items)), test)
-        if len(rest):
-            card = get_card(task_name)
-            folder_of_rest = linked(task, rest, out / "images" / name / task_name)
-            sources.append(Source(task_name, folder_of_rest, None, card.licence.spdx, card.anatomy_group))
+        if len(test) < len(
+            task.items
+        ):  # of its own reader, which knows patients; test images leave by content
+            sources.append(Source(task_name, data / task_name, task_name))
         if len(test):
             place = out / "images" / name / "test" / task_name
             for label, name_of_class in enumerate(task.classes):  # as the reader of `folder` wants it
@@ -120,11 +119,32 @@ def pool_without(
     return folder
 
 
+def grouped(tasks: dict[str, Task], number: int) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, str]]:
+    """Few pools for many splits: the splits of a task are dealt out in turn, and a pool goes without the test
+    images of all splits of its group. A task with one split is left out of every pool.
+
+    Returns:
+        Test images of each pool by task, and the pool that serves each split, by "TASK-SPLIT".
+    """
+    names = ["shared"] if number == 1 else [f"group-{index}" for index in range(number)]
+    tested: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in names}
+    serves = {}
+    for task_name, task in tasks.items():
+        for index, split in enumerate(task.splits):
+            mine = names[index % number]
+            serves[f"{task_name}-{split.name}"] = mine
+            for name in names if len(task.splits) == 1 else [mine]:
+                tested[name].setdefault(task_name, []).append(split.test)
+    united = {n: {t: np.unique(np.concatenate(parts)) for t, parts in by.items()} for n, by in tested.items()}
+    return united, serves
+
+
 def main() -> None:
     """Make what is missing, then the comparison; its last line of JSON holds the main differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--shared", action="store_true", help="one pool without any test image")
+    parser.add_argument("--groups", type=int, help="pools, each without the test images of a share of splits")
     parser.add_argument("--recipe", default="vit_ti16_cpu")
     parser.add_argument("--epochs", type=float, default=60, help="of pretraining")
     parser.add_argument("--fine-epochs", type=float, default=30, help="of fine-tuning")
@@ -148,12 +168,11 @@ def main() -> None:
         name: load_task(name, data / name, config=TaskConfig(fit=build.fit, crop=build.crop))
         for name in TASKS
     }
-    if chosen.shared:
-        wanted = {
-            "shared": {n: np.unique(np.concatenate([s.test for s in t.splits])) for n, t in tasks.items()}
-        }
+    if chosen.groups or chosen.shared:
+        wanted, serves = grouped(tasks, chosen.groups or 1)
     else:
         wanted = {f"{n}-{s.name}": {n: s.test} for n, t in tasks.items() for s in t.splits}
+        serves = {}
     settings = [f"epochs={chosen.epochs}", *chosen.settings]
     watched = [word for name in TASKS for word in ("--watch", f"{name}={data / name}")]
     for name, tested in wanted.items():
@@ -166,6 +185,10 @@ def main() -> None:
                 raise SystemExit(1)
     if chosen.pool_only:
         return
+    for name, group in serves.items():  # a plan finds the run of a split by the split's name
+        link = out / "runs" / name
+        if not link.is_symlink():
+            link.symlink_to(group, target_is_directory=True)
     ours = str(out / "runs" / ("shared" if chosen.shared else "{task}-{split}"))
     ways = [dict(way) for way in WAYS if not (chosen.frozen_only and way["method"] == "finetune")]
     for way in ways:
