@@ -6,8 +6,8 @@ from usfmae.engine.schedule import make_schedule
 from usfmae.recipes.registry import get_recipe, recipe_names, recipe_notes
 
 NAMES = [
-    "sparse_cnn_cpu", "tiny_cpu", "usfmae_paper", "vit_b16_1gpu", "vit_b16_8gpu", "vit_s16_1gpu",
-    "vit_s16_cpu", "vit_ti16_cpu",
+    "best_small_pool", "sparse_cnn_cpu", "tiny_cpu", "usfmae_paper", "vit_b16_1gpu", "vit_b16_8gpu",
+    "vit_s16_1gpu", "vit_s16_cpu", "vit_ti16_cpu",
 ]  # fmt: skip
 
 
