@@ -31,6 +31,15 @@ def test_a_seed_draws_the_same_frames_and_another_seed_others(tmp_path):
     assert not set(a) & set(b)
 
 
+def test_a_second_drawing_is_told_to_overwrite_and_not_to_resume_which_it_cannot(tmp_path, capsys):
+    assert drawn(tmp_path / "a", "--workers", "1") == 0
+    assert drawn(tmp_path / "a") == 2
+    said = capsys.readouterr().err
+    assert "exists already" in said
+    assert "--overwrite" in said
+    assert "--resume" not in said
+
+
 def test_a_folder_that_holds_something_else_is_not_written_into(tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")

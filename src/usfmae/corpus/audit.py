@@ -76,7 +76,7 @@ def audit_corpus(
     if not against:
         raise CorpusError("no labelled set was given", hint="name one with --against NAME=DIR")
     files = held_out_files(against)
-    claim_folder(out, marker=AUDIT_FILE, overwrite=overwrite)
+    claim_folder(out, marker=AUDIT_FILE, overwrite=overwrite, resumable=False)
     prepared = BuildConfig(size_px=corpus.size_px, fit=corpus.fit)
     held = read_held_sets(files, config=prepared, workers=workers)
     roots = {set_name(name, root): root for name, root in reversed(against)}

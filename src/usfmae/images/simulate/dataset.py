@@ -77,7 +77,7 @@ def write_simulated_dataset(
         num_patients=num_patients, images_per_patient=images_per_patient, seed=seed, labelled=labelled,
         devices=tuple(devices),
     )  # fmt: skip
-    claim_folder(root, marker=MARKER, overwrite=overwrite)
+    claim_folder(root, marker=MARKER, overwrite=overwrite, resumable=False)
     record = {"made_by": made_by("simulate", settings=settings, inputs={})}
     write_json(root / MARKER, record | {"finished": False})
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
