@@ -99,7 +99,8 @@ def simulate(
         overwrite=overwrite,
     )  # fmt: skip
     typer.echo(f"{out}: {len(drawn)} images of {patients} simulated patients")
-    typer.echo(f"go on with: usfmae corpus build --images {out} --images YOURS --out CORPUS")
+    licence = f"--licence {out.resolve().name}=CC0-1.0"  # without it the whole pool's terms are not known
+    typer.echo(f"go on with: usfmae corpus build --images {out} {licence} --images YOURS --out CORPUS")
 
 
 @app.command()
