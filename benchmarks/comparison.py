@@ -143,8 +143,11 @@ def main() -> None:
     """Make what is missing, then the comparison; its last line of JSON holds the main differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--shared", action="store_true", help="one pool without any test image")
-    parser.add_argument("--groups", type=int, help="pools, each without the test images of a share of splits")
+    pools = parser.add_mutually_exclusive_group()
+    pools.add_argument("--groups", type=int, help="pools, each without the test images of a share of splits")
+    pools.add_argument(
+        "--shared", dest="groups", action="store_const", const=1, help="one pool without any test image"
+    )
     parser.add_argument("--recipe", default="vit_ti16_cpu")
     parser.add_argument("--epochs", type=float, default=60, help="of pretraining")
     parser.add_argument("--fine-epochs", type=float, default=30, help="of fine-tuning")
@@ -168,8 +171,8 @@ def main() -> None:
         name: load_task(name, data / name, config=TaskConfig(fit=build.fit, crop=build.crop))
         for name in TASKS
     }
-    if chosen.groups or chosen.shared:
-        wanted, serves = grouped(tasks, chosen.groups or 1)
+    if chosen.groups:
+        wanted, serves = grouped(tasks, chosen.groups)
     else:
         wanted = {f"{n}-{s.name}": {n: s.test} for n, t in tasks.items() for s in t.splits}
         serves = {}
@@ -185,11 +188,13 @@ def main() -> None:
                 raise SystemExit(1)
     if chosen.pool_only:
         return
-    for name, group in serves.items():  # a plan finds the run of a split by the split's name
+    for name, group in (
+        serves.items() if chosen.groups != 1 else ()
+    ):  # a plan finds the run of a split by the split's name
         link = out / "runs" / name
         if not link.is_symlink():
             link.symlink_to(group, target_is_directory=True)
-    ours = str(out / "runs" / ("shared" if chosen.shared else "{task}-{split}"))
+    ours = str(out / "runs" / ("shared" if chosen.groups == 1 else "{task}-{split}"))
     ways = [dict(way) for way in WAYS if not (chosen.frozen_only and way["method"] == "finetune")]
     for way in ways:
         if way["method"] == "finetune":
