@@ -7,7 +7,8 @@ and a linear probe, macro-F1 and AUROC, on the images of each set's first split 
 the network is fine-tuned with a tenth of that split's training labels, several draws, and judged on all other
 images of it that are no test images: the validation side and the nine tenths whose labels were not learnt
 from, of other patients, which is six times as many as the validation side alone. Frozen scores of a
-convolutional network hang on the running moments that it happens to have: see "moments alone".
+convolutional network hang on the running moments that it happens to have: "moments alone" is ImageNet's
+network with those of the pool (docs/results/pretraining.md).
 
 Resumable: a run goes on where it stopped, a finished cell is not made again. Cells stand in OUT/cells.
 
@@ -24,6 +25,7 @@ from statistics import median
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from ablation import TASKS, judge
 from usfmae.base.config import with_settings
@@ -41,20 +43,20 @@ from usfmae.evaluate.protocol import Task, TaskConfig, TaskSource, load_task
 from usfmae.evaluate.start import Weights, open_start
 from usfmae.models.masked_models import build_masked
 from usfmae.models.vit import ViTConfig
+from usfmae.models.weights import save_encoder
 from usfmae.pretrain.config import PretrainConfig
 from usfmae.pretrain.run import RUN_FILE, pretrain
 from usfmae.pretrain.step import PretrainBatches, PretrainStep
 from usfmae.pretrain.teaching import open_teaching
+from usfmae.pretrain.whole_moments import whole_moments
 from usfmae.recipes.registry import get_recipe
 
-VIT, CNN = "vit_ti16_cpu", "sparse_cnn_cpu"
+VIT, CNN, GENTLE = "vit_ti16_cpu", "sparse_cnn_cpu", "best_small_pool"
 MILD = (
     "augment.scale=[0.6,1.0]", "augment.flip_down=0", "augment.rotate_deg=[-10,10]",
     "augment.interpolation=area",
 )  # fmt: skip
 """Views as evaluation shows images: upright, smooth, hardly cropped."""
-GENTLE = ("optim.lr_per_256=8e-4", "optim.layer_decay=0.8", *MILD)
-"""At a rate and with views that forget less of ImageNet."""
 VARIANTS: dict[str, tuple[str, tuple[str, ...], Literal["imagenet"] | None]] = {
     "plain MAE": (VIT, (), None),
     "teacher EfficientNet-Lite0": (VIT, ("model.teacher.kind=efficientnet-lite0",), None),
@@ -67,11 +69,14 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...], Literal["imagenet"] | None]] = {
     "pairs of views": (VIT, ("model.agreement.kind=image",), None),
     "masked CNN from ImageNet": (CNN, (), "imagenet"),
     "plain MAE, mild views": (VIT, MILD, None),
-    "masked CNN, gently": (CNN, GENTLE, "imagenet"),
-    "the same, pairs of views": (CNN, (*GENTLE, "model.agreement.kind=image"), "imagenet"),
-    "moments alone": (CNN, (*GENTLE, "optim.lr_per_256=1e-12"), "imagenet"),
+    "masked CNN, gently": (GENTLE, (), "imagenet"),
+    "the same, pairs of views": (GENTLE, ("model.agreement.kind=image",), "imagenet"),
 }
 """Recipe, changes to it, and what it starts from; one idea each."""
+
+BETWEEN = {"moments alone": 0.0, "half way": 0.5}
+"""How far the weights are from ImageNet's (0) to those of "masked CNN, gently" (1); batch norms have the
+moments of whole images of the pool in any case."""
 
 UNTRAINED = "ImageNet CNN, untouched"
 """EfficientNet-Lite0 at 128 px as it comes: what the masked CNN starts from."""
@@ -177,7 +182,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=540, help="of processor time for each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    known = [UNTRAINED, *VARIANTS]
+    known = [UNTRAINED, *VARIANTS, *BETWEEN]
     parser.add_argument("--only", nargs="+", default=known, choices=known)
     parser.add_argument("--draws", type=int, default=2, help="of a tenth of the labels")
     parser.add_argument("--few-epochs", type=float, default=24, help="over a tenth of the labels")
@@ -200,35 +205,56 @@ def main() -> None:
         write_json(cell, {"variant": UNTRAINED, "seed": 0, "epochs": 0, "seconds": 0, **figures})
     for seed in chosen.seeds:
         for name in chosen.only:
-            short = "".join(c if c.isalnum() else "-" for c in name)
+            short = as_file_name(name)
             cell, run = out / "cells" / f"{short}-{seed}.json", out / "runs" / f"{short}-{seed}"
             if name == UNTRAINED or cell.exists():
                 continue
-            recipe, _, start = VARIANTS[name]
-            epochs = round(chosen.seconds / cost[name] / len(corpus), 2)
-            record = pretrain(
-                config_of(name, seed=seed, epochs=epochs),
-                chosen.corpus,
-                run,
-                recipe=recipe,
-                weights=start,
-                resume=(run / RUN_FILE).exists(),
-            )
-            encoder: Literal["vit", "efficientnet-lite0"] = "efficientnet-lite0" if recipe == CNN else "vit"
+            encoder: Literal["vit", "efficientnet-lite0"] = "efficientnet-lite0"
+            weights, epochs, seconds = run, 0.0, 0.0
+            if name in BETWEEN:
+                gently = out / "runs" / f"{as_file_name('masked CNN, gently')}-{seed}"
+                weights = between(gently, BETWEEN[name], corpus, seed=seed)
+            else:
+                recipe, _, start = VARIANTS[name]
+                encoder = "vit" if recipe == VIT else encoder
+                epochs = round(chosen.seconds / cost[name] / len(corpus), 2)
+                seconds = pretrain(
+                    config_of(name, seed=seed, epochs=epochs), chosen.corpus, run, recipe=recipe,
+                    weights=start, resume=(run / RUN_FILE).exists(),
+                )["seconds"]  # fmt: skip
             few = few_labels(
-                run, encoder, data, out / "tuned" / run.name, draws=chosen.draws, epochs=chosen.few_epochs
+                weights, encoder, data, out / "tuned" / run.name, draws=chosen.draws, epochs=chosen.few_epochs
             )
-            figures = together(judged(run, encoder, data), few)
-            write_json(
-                cell,
-                {"variant": name, "seed": seed, "epochs": epochs, "seconds": record["seconds"], **figures},
-            )
+            figures = together(judged(weights, encoder, data), few)
+            write_json(cell, {"variant": name, "seed": seed, "epochs": epochs, "seconds": seconds, **figures})
     table(out, cost)
+
+
+def between(run: Path, share: float, corpus: Corpus, *, seed: int) -> Path:
+    """Weights between ImageNet's and those of a masked CNN, in a file beside the run's (Wortsman et al. 2022,
+    "Robust fine-tuning of zero-shot models")."""
+    file = run / f"between-{share:g}.safetensors"
+    common = {"network": ViTConfig(size="ti"), "encoder": "efficientnet-lite0", "image_px": 128}
+    old, new = open_start("imagenet", **common), open_start(run, **common)
+    before, after = old.encoder.state_dict(), new.encoder.state_dict()
+    for name, value in after.items():
+        start = before[name] if before[name].shape == value.shape else before[name].sum(1, keepdim=True)
+        if value.is_floating_point():  # the three channels of the first convolution, added up, are one
+            after[name] = torch.lerp(start, value, share)
+    new.encoder.load_state_dict(after)
+    with whole_moments(corpus, 512, new.input_spec, seed=seed).settled(new.encoder):
+        save_encoder(file, new.encoder, input_spec=new.input_spec)
+    return file
 
 
 def together(*parts: dict[str, Any]) -> dict[str, Any]:
     """The figures of all parts, set by set."""
     return {name: {k: v for part in parts for k, v in part[name].items()} for name in TASKS}
+
+
+def as_file_name(name: str) -> str:
+    """Letters and digits of a variant's name."""
+    return "".join(c if c.isalnum() else "-" for c in name)
 
 
 def table(out: Path, cost: dict[str, float]) -> None:
@@ -240,7 +266,7 @@ def table(out: Path, cost: dict[str, float]) -> None:
     )
     print("|---" * (4 + len(heads)) + "|")
     figures = {}
-    for name in (UNTRAINED, *VARIANTS):
+    for name in (UNTRAINED, *BETWEEN, *VARIANTS):
         mine = [row for row in rows if row["variant"] == name]
         if not mine:
             continue
