@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from usfmae.base.processes import in_processes
 from usfmae.corpus.ray_workers import in_ray
-from usfmae.corpus.workers import in_processes
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -10,9 +10,9 @@ from jaxtyping import UInt8
 
 from usfmae.base.errors import CorpusError, ImageError
 from usfmae.base.logs import progress_bar
+from usfmae.base.processes import in_processes
 from usfmae.corpus.config import BuildConfig
 from usfmae.corpus.sources import printable
-from usfmae.corpus.workers import in_processes
 from usfmae.datasets.registry import read_dataset
 from usfmae.images.fingerprint import CELLS, content_hash, fingerprint
 from usfmae.images.prepare import prepare

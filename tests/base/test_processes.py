@@ -6,7 +6,7 @@ import os
 import pytest
 
 from usfmae.base.errors import CorpusError
-from usfmae.corpus.workers import in_processes
+from usfmae.base.processes import in_processes
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
