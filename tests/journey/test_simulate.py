@@ -1,5 +1,10 @@
 """Simulated frames fill up a pool: drawn by one command, read by the next."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 from usfmae.cli.main import main
@@ -29,6 +34,32 @@ def test_a_seed_draws_the_same_frames_and_another_seed_others(tmp_path):
     )
     assert a == again
     assert not set(a) & set(b)
+
+
+def test_ctrl_c_stops_all_processes_soon_and_the_folder_can_be_drawn_anew(tmp_path):
+    program = "from usfmae.cli.main import main; raise SystemExit(main())"
+    words = ["corpus", "simulate", "--out", str(tmp_path / "a"), "--patients", "500", "--workers", "2"]
+    run = subprocess.Popen(
+        [sys.executable, "-c", program, *words], stderr=subprocess.PIPE, start_new_session=True, text=True
+    )
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("a/images/*.png")):
+        assert run.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+    try:
+        said = run.communicate(timeout=60)[1]
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+    assert run.returncode == 130
+    assert "stopped" in said
+    assert "Traceback" not in said
+    num_drawn = len(list(tmp_path.glob("a/images/*.png")))
+    assert 0 < num_drawn < 2000
+    assert drawn(tmp_path / "a", "--workers", "1", "--overwrite") == 0
+    assert len(list(tmp_path.glob("a/images/*.png"))) == 6
 
 
 def test_a_second_drawing_is_told_to_overwrite_and_not_to_resume_which_it_cannot(tmp_path, capsys):

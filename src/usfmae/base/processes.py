@@ -17,13 +17,19 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[Result]:
+GO_ON = "go on with --resume, perhaps with fewer --workers; what was stored is kept"
+
+
+def in_processes(
+    work: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int, hint: str = GO_ON
+) -> Iterator[Result]:
     """Yield `work(job)` for every job, in the order in which they end.
 
     Args:
         work: a function of a module (or a `partial` of one), since processes are spawned.
         jobs: what to work on.
         workers: processes; 1 or fewer works right here, in order.
+        hint: what to do when one of them died.
 
     Raises:
         CorpusError: a process died; jobs that had ended were yielded before.
@@ -39,10 +45,7 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], *, workers:
         for future in as_completed([pool.submit(work, job) for job in jobs]):
             yield future.result()
     except BrokenProcessPool as error:
-        raise CorpusError(
-            "a worker process died (killed, or out of memory)",
-            hint="go on with --resume, perhaps with fewer --workers; what was stored is kept",
-        ) from error
+        raise CorpusError("a worker process died (killed, or out of memory)", hint=hint) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -2,10 +2,8 @@
 
 import csv
 import io
-import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from pydantic import Field
 from usfmae.base.config import Config
 from usfmae.base.files import claim_folder, write_bytes, write_json, write_text
 from usfmae.base.logs import progress_bar
+from usfmae.base.processes import in_processes
 from usfmae.base.record import made_by
 from usfmae.base.seeds import rng_for
 from usfmae.images.simulate.device import DEVICES, Device
@@ -24,6 +23,7 @@ from usfmae.images.simulate.lesion import Kind
 from usfmae.images.simulate.study import simulate_study
 
 MARKER = "simulated.json"
+DRAW_AGAIN = "draw them again with --overwrite, perhaps with fewer --workers"
 COLUMNS = ("path", "label", "patient", "mask", "device")
 
 
@@ -84,17 +84,9 @@ def write_simulated_dataset(
     rows: dict[int, list[dict[str, str]]] = {}
     draw = partial(_write_patient, root, settings)
     with progress_bar("simulate", total=num_patients * images_per_patient) as bar:
-        if workers <= 1:
-            for patient in range(num_patients):
-                rows[patient] = draw(patient)
-                bar.advance(images_per_patient)
-        else:  # spawn: a fork of a process with torch's threads can hang
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-                jobs = {pool.submit(draw, patient): patient for patient in range(num_patients)}
-                for job in as_completed(jobs):
-                    rows[jobs[job]] = job.result()
-                    bar.advance(images_per_patient)
+        for patient, drawn in in_processes(draw, range(num_patients), workers=workers, hint=DRAW_AGAIN):
+            rows[patient] = drawn
+            bar.advance(images_per_patient)
     ordered = [row for patient in range(num_patients) for row in rows[patient]]
     if labelled:
         write_text(root / "labels.csv", _csv(ordered))
@@ -102,8 +94,8 @@ def write_simulated_dataset(
     return [root / row["path"] for row in ordered]
 
 
-def _write_patient(root: Path, settings: SimulatedSet, patient: int) -> list[dict[str, str]]:
-    """Write the images of one patient; returns their rows of `labels.csv`."""
+def _write_patient(root: Path, settings: SimulatedSet, patient: int) -> tuple[int, list[dict[str, str]]]:
+    """Write the images of one patient; returns the patient and their rows of `labels.csv`."""
     kinds: tuple[Kind | None, ...] = (
         ("benign", "malignant") if settings.labelled else ("benign", "malignant", None)
     )
@@ -125,7 +117,7 @@ def _write_patient(root: Path, settings: SimulatedSet, patient: int) -> list[dic
                 "device": device.name,
             }
         )
-    return rows
+    return patient, rows
 
 
 def _write_png(path: Path, pixels: UInt8[np.ndarray, "height width"]) -> None:
@@ -140,8 +132,3 @@ def _csv(rows: Sequence[dict[str, str]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _one_thread() -> None:
-    """A worker per core is enough; OpenCV would start one thread per core in each."""
-    cv2.setNumThreads(1)
