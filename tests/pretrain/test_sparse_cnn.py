@@ -196,8 +196,9 @@ def test_a_run_goes_on_from_a_run_with_its_decoder(run, config, small_corpus, tm
     assert "decoder.pred.bias" in record["weights"]["loaded"]["fresh"]
 
 
-def test_a_random_start_is_none_of_imagenet(config, small_corpus, tmp_path):
+def test_a_random_start_is_none_of_imagenet_and_is_warned_of(config, small_corpus, tmp_path, caplog):
     record = pretrain(with_settings(config, ["epochs=0.4"]), small_corpus, tmp_path / "run")
+    assert "starts at random; its recipes are meant for --weights imagenet" in caplog.text
     assert record["weights"] is None
     assert record["num_parameters"]["encoder"] == 3_370_432
     assert read_cnn(tmp_path / "run", NAME).started_from == ""

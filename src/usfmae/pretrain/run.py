@@ -116,6 +116,8 @@ def pretrain(
     teaching = open_teaching(config)
     config = teaching.config
     start = None if weights is None else read_start(weights, config)
+    if start is None and config.model.kind == "sparse-cnn":
+        log.warning("the network starts at random; its recipes are meant for --weights imagenet")
     inputs = {"corpus": corpus.sha256, **({} if start is None else start.inputs), **teaching.inputs}
     inputs |= {} if old is None else {"replay": old.sha256}
     new_facts = _pool_facts(corpus)
